@@ -79,8 +79,8 @@ def data(given: Path | None) -> Path:
 
 def markdown(report: dict[str, Any]) -> str:
     lines = [
-        "| | match | RMS | elements right | drawn: no overlap | held-out loss |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | match | RMS | elements right | drawn: no overlap |",
+        "|---|---:|---:|---:|---:|",
     ]
     for name, row in report.items():
         rms = "" if row["rms"] is None else f"{row['rms']:.4f}"

@@ -120,6 +120,7 @@ NETWORKS = (
         "next word": (lambda: AutoregressiveModel(**SMALL), lambda net: net(WORDS, **SOURCE)),
         "classifier": (lambda: ClassifierNetwork(**READER), read),
         "crystals": (lambda: PeriodicNetwork(8, 2, 3), crystals),
+        "crystals, angles": (lambda: PeriodicNetwork(8, 2, 3, 4), crystals),
         "backbone": (lambda: FrameNetwork(8, 4, 2), lambda net: net(noise(2, 12, 3), TIME / 1000)),
         "backbone of the paper": (  # begins with short steps
             lambda: ProtDiffNetwork(8, 2),

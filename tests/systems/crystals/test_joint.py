@@ -1,5 +1,7 @@
 """The joint diffusion: what the network is shown in training and in sampling, and what it is asked for."""
 
+import math
+
 import pytest
 import torch
 
@@ -92,7 +94,16 @@ def test_a_quarter_of_the_training_crystals_comes_with_its_kinds(network, monkey
     assert (time["kinds"] == time["lattice"])[~known].all()
     assert (x["kinds"][known] == batch["kinds"][known]).all()
     share = ((x["kinds"] == mask_symbol) & batch["mask"])[~known].sum() / batch["mask"][~known].sum()
-    assert share == pytest.approx(0.5, abs=0.03)  # of a time that is uniform
+    assert share == pytest.approx(0.173, abs=0.02)  # the mean of 0.1 t / (1 - 0.9 t)
+
+
+def test_the_loss_of_kinds_is_the_bound_whatever_the_schedule(network, monkeypatch):
+    """A network that knows nothing of the kinds needs log 3 nats for each of those that are not known."""
+    monkeypatch.setattr(joint, "WEIGHTS", {"lattice": 0.0, "coordinates": 0.0, "kinds": 1.0})
+    torch.nn.init.zeros_(network.to_kinds.weight)
+    torch.nn.init.zeros_(network.to_kinds.bias)
+    found = joint.joint_loss(network, crystals(20_000), torch.Generator().manual_seed(0)).item()
+    assert found == pytest.approx(0.75 * math.log(ELEMENTS), rel=0.03)
 
 
 def test_properties_are_left_out_alone_and_together():

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from inkwash.systems.crystals.lattice import matrix
-from inkwash.systems.crystals.networks import PeriodicNetwork, pair_features
+from inkwash.systems.crystals.networks import PeriodicNetwork, harmonics, images, pair_features, products
 
 WIDTH, ATOMS = 16, 5
 
 
-@pytest.fixture
-def network():
+@pytest.fixture(params=[0, 4], ids=["distances", "angles"])
+def network(request):
     torch.manual_seed(0)
-    return PeriodicNetwork(WIDTH, 2, 3).double().eval()
+    return PeriodicNetwork(WIDTH, 2, 3, moments=request.param).double().eval()
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_padding_changes_nothing_and_is_zero(network, crystals):
 
 
 def test_an_inverted_crystal_has_the_opposite_directions_and_the_same_distances(crystals):
-    numbers, directions = pair_features(crystals["coordinates"], crystals["lattice"])
-    inverted, opposite = pair_features(-crystals["coordinates"], crystals["lattice"])
+    numbers, directions = pair_features(images(crystals["coordinates"], crystals["lattice"]))
+    inverted, opposite = pair_features(images(-crystals["coordinates"], crystals["lattice"]))
     assert torch.allclose(opposite, -directions, atol=1e-9)
     assert torch.allclose(inverted[..., -16:], numbers[..., -16:], atol=1e-9)
     assert torch.allclose(numbers[..., -16:].transpose(1, 2), numbers[..., -16:], atol=1e-9)
@@ -85,7 +85,7 @@ def test_a_pair_is_continuous_where_the_nearest_image_changes(network, crystals)
 
 def test_an_atom_alone_sees_its_own_images():
     """In a cube of 3 angstrom the six neighbours at 3 and the twelve at 3 sqrt 2 are where the bumps say."""
-    numbers, _ = pair_features(torch.zeros(1, 1, 3), 3 * torch.eye(3)[None])
+    numbers, _ = pair_features(images(torch.zeros(1, 1, 3), 3 * torch.eye(3)[None]))
     shells = numbers[0, 0, 0, -16:]
     cutoff, step = 4.5, 6 / 15
     expected = torch.zeros(16)
@@ -100,6 +100,32 @@ def test_an_atom_alone_sees_its_own_images():
 def test_directions_to_the_corners_of_a_cube_around_an_atom_cancel():
     corners = torch.tensor([*itertools.product((0.25, 0.75), repeat=3)], dtype=torch.float64)
     at = torch.cat([torch.full((1, 3), 0.5, dtype=torch.float64), corners])[None]
-    _, directions = pair_features(at, 4 * torch.eye(3, dtype=torch.float64)[None])
+    _, directions = pair_features(images(at, 4 * torch.eye(3, dtype=torch.float64)[None]))
     assert directions[0, 0].sum(0).abs().max() < 1e-9
     assert directions[0, 0, 1].abs().max() > 0.1
+
+
+def test_scalar_products_of_harmonics_are_the_legendre_polynomials_of_the_angle():
+    """Two atoms 1 angstrom from a third, in a wide cell: 1, cos and (3 cos^2 - 1) / 2, times their shells."""
+    for angle in (60.0, 90.0, 109.5, 180.0):
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        at = torch.tensor([[[0.0, 0, 0], [0.05, 0, 0], [0.05 * cos, 0.03 * sin, 0.04 * sin]]], dtype=torch.float64)
+        sums = harmonics(images(at, 20 * torch.eye(3, dtype=torch.float64)[None]))
+        found = products(sums[0, 0, 1], sums[0, 0, 2]) / products(sums[0, 0, 1], sums[0, 0, 1])
+        each = torch.tensor([1, cos, (3 * cos**2 - 1) / 2], dtype=torch.float64)
+        assert torch.allclose(found, each.repeat_interleave(16), atol=1e-9)
+
+
+def test_only_angles_tell_a_straight_from_a_bent_molecule_at_its_middle():
+    """One layer, the middle atom: its two neighbours are as far in both."""
+    bent = torch.tensor([[[0.0, 0, 0], [0.05, 0, 0], [0, 0.05, 0]]], dtype=torch.float64)
+    straight = torch.tensor([[[0.0, 0, 0], [0.05, 0, 0], [-0.05, 0, 0]]], dtype=torch.float64)
+    lattice, mask = 20 * torch.eye(3, dtype=torch.float64)[None], torch.ones(1, 3, dtype=torch.bool)
+    for moments in (0, 4):
+        torch.manual_seed(0)
+        network = PeriodicNetwork(WIDTH, 1, 3, moments).double()
+        with torch.no_grad():
+            network.layers[0].pair.weight[:, :24] = 0  # the waves, which see places in the cell
+        kinds, context = torch.ones(1, 3, WIDTH).double(), torch.ones(1, 3).double()
+        one, other = (network(kinds, at, lattice, mask, context)[0][0, 0] for at in (bent, straight))
+        assert torch.allclose(one, other, atol=1e-9) == (moments == 0)

@@ -29,12 +29,13 @@ Batch = dict[str, Tensor]
 TIME = 64  # numbers that a time becomes
 KNOWN_KINDS = 0.25  # of the training crystals come with their kinds
 UNCONDITIONAL = 0.2  # come without any property; of the others each property is left out as often
+KINDS_SHIFT = 0.1
 FIELDS = ("lattice", "coordinates", "kinds")
 WEIGHTS = {"lattice": 1.0, "coordinates": 1.0, "kinds": 0.5}
 
 
 class JointNetwork(nn.Module):
-    """(lattice (B, 6), coordinates (B, N, 3), kinds (B, N)) at a time -> v of the lattice, the noise of the
+    """(lattice (B, 6), coordinates (B, N, 3), kinds (B, N)) at a time -> flow of the lattice, the noise of the
     coordinates, logits of the kinds.
 
     elements: how many there are; the mask is one more. properties: numbers that a crystal can be conditioned on,
@@ -45,13 +46,19 @@ class JointNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, elements: int, properties: int, width: int, layers: int) -> None:
+    def __init__(self, elements: int, properties: int, width: int, layers: int, moments: int = 16) -> None:
         super().__init__()
-        self.config = {"elements": elements, "properties": properties, "width": width, "layers": layers}
+        self.config = {
+            "elements": elements,
+            "properties": properties,
+            "width": width,
+            "layers": layers,
+            "moments": moments,
+        }
         self.register_buffer("mean", torch.zeros(6))
         self.register_buffer("std", torch.ones(6))
         self.kinds = nn.Embedding(elements + 1, width)
-        self.body = PeriodicNetwork(width, layers, TIME + 6 + 2 * properties)
+        self.body = PeriodicNetwork(width, layers, TIME + 6 + 2 * properties, moments)
         self.to_kinds = nn.Linear(width, elements + 1)
         self.to_lattice = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 6))
 
@@ -102,19 +109,23 @@ class JointNetwork(nn.Module):
 
 
 def processes(network: JointNetwork) -> dict[str, diffusion.Process]:
-    """What noise does to each field. At a sigma of half a cell coordinates are uniform to 1.5 %; where atoms go is
-    decided between 0.2 and 0.1, where much of the time is spent."""
+    """What noise does to each field.
+
+    Going back in time, first what there is and the cell that holds it become clear, and then where the atoms lie: at
+    a sigma of half a cell coordinates are uniform to 1.5 %, and they are decided between 0.2 and 0.05, where a cell
+    that is still noise says nothing about distances.
+    """
     return {
-        "lattice": diffusion.Gaussian(diffusion.cosine()),
+        "lattice": diffusion.Gaussian(diffusion.rectified_flow(0.2)),
         "coordinates": diffusion.Torus(diffusion.variance_exploding(0.008, 0.5)),
-        "kinds": diffusion.Categorical.masked(diffusion.rectified_flow(), network.config["elements"]),
+        "kinds": diffusion.Categorical.masked(diffusion.rectified_flow(KINDS_SHIFT), network.config["elements"]),
     }
 
 
 def denoiser(network: JointNetwork, fields: Sequence[str] = FIELDS) -> diffusion.Denoiser:
     """The network with the processes of these fields of its state."""
     laws = processes(network)
-    parametrization = {"lattice": "v", "coordinates": "eps", "kinds": "x0"}
+    parametrization = {"lattice": "flow", "coordinates": "eps", "kinds": "x0"}
     return diffusion.Denoiser(network, {n: laws[n] for n in fields}, {n: parametrization[n] for n in fields})
 
 
@@ -136,7 +147,8 @@ def joint_loss(network: JointNetwork, batch: Batch, generator: torch.Generator) 
         "kinds": batch["kinds"],
     }
     weights: dict[str, Any] = {name: lambda t, form, w=w: w for name, w in WEIGHTS.items()}
-    weights["kinds"] = lambda t, form: WEIGHTS["kinds"] / t.t.clamp(min=0.05)  # at time 0 nothing is masked
+    # MDLM's -alpha' / (1 - alpha) of this schedule; at time 0 nothing is masked
+    weights["kinds"] = lambda t, form: WEIGHTS["kinds"] / (t.t * (1 + (KINDS_SHIFT - 1) * t.t)).clamp(min=0.05)
     return denoiser(network).loss(
         state,
         {"properties": dropped(batch["properties"], generator)},
@@ -165,7 +177,7 @@ def sample(
     kinds: Tensor | None = None,
     allowed: Tensor | None = None,
     guidance: float = 1.0,
-    steps: int = 60,
+    steps: int = 150,
     progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
     """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}.

@@ -79,7 +79,7 @@ class CrystalVAE(nn.Module):
         self.register_buffer("std", torch.ones(6))
         self.encoder_kinds = nn.Embedding(self.symbols, width)
         self.encoder = PeriodicNetwork(width, layers, context=1)
-        self.moments = nn.Linear(width, 2 * latent)
+        self.moments = nn.Linear(2 * width, 2 * latent)
         self.to_atoms = mlp(latent, width, atoms + 1)
         self.to_lattice = mlp(latent, width, 6)
         self.to_composition = mlp(latent, width, self.symbols)
@@ -124,8 +124,10 @@ class CrystalVAE(nn.Module):
         """The mean and the log-variance of q(z | crystal), (B, latent) each: kinds (B, N), fractional coordinates
         (B, N, 3), lattice (B, 3, 3), mask (B, N)."""
         none = torch.zeros_like(lattice[:, 0, :1])
-        features, _ = self.encoder(self.encoder_kinds(kinds), coordinates, lattice, mask, none)
-        mean, log_variance = self.moments(pooled(features, mask)).chunk(2, -1)
+        atoms = self.encoder_kinds(kinds)
+        features, _ = self.encoder(atoms, coordinates, lattice, mask, none)
+        # what there is, beside what the atoms are together: so that elements in new company are still told apart
+        mean, log_variance = self.moments(pooled(torch.cat([features, atoms], -1), mask)).chunk(2, -1)
         return mean, log_variance.clamp(-20, 10)
 
     def forward(
