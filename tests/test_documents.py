@@ -172,7 +172,7 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     assert saved["hash"] == report["emoji"]["sha256"]
 
 
-@pytest.mark.parametrize(("name", "page"), [("backbone", "proteins"), ("perov", "crystals")])
+@pytest.mark.parametrize(("name", "page"), [("backbone", "proteins"), ("perov", "crystals"), ("carbon", "crystals")])
 def test_the_figures_of_the_sciences_are_those_of_their_reports(name, page):
     """And the evaluations are of the shipped weights, whose cards have them all."""
     import inkwash
@@ -184,15 +184,20 @@ def test_the_figures_of_the_sciences_are_those_of_their_reports(name, page):
     assert report.model["sha256"] == inkwash.load(name).hash
 
 
-def test_the_tables_of_carbon_are_those_of_their_report():
-    report, page = Report.load(ROOT / "docs" / "results" / "carbon.json"), read("docs/crystals.md")
-    assert sum(table in page for table in markdown_tables(report.rows)) >= 4
+@pytest.mark.parametrize("name", ["backbone-targets", "backbone-targets-tds"])
+def test_the_tables_of_targets_are_those_of_their_report(name):
+    import inkwash
+
+    report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/proteins.md")
+    assert markdown_tables(report.rows)[-1] in page
+    assert report.model["sha256"] == inkwash.load("backbone").hash
 
 
 def test_the_tables_of_filters_are_those_of_their_report():
     benchmark, page = runpy.run_path(str(ROOT / "benchmarks" / "smc_gaussian.py")), read("docs/proteins.md")
     facts = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
     assert benchmark["table"](facts["by length"], benchmark["HEALTH"]).strip() in page
+    assert benchmark["table"](facts["calibration"], benchmark["CALIBRATION"]).strip() in page
     assert benchmark["table"](facts["exactness"], benchmark["EXACT"]).strip() in page
 
 

@@ -20,6 +20,7 @@ from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.engines import ENGINES
 from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.model import CrystalModel, new_network
+from inkwash.systems.crystals.novelty import save_compositions
 from inkwash.systems.crystals.vae_networks import Options
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
@@ -75,9 +76,13 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     def preview(_: nn.Module, step: int) -> str:
         return " / ".join(map(one_line, model.generate(3)))
 
+    def save(target: Path) -> None:
+        model.save(target)
+        save_compositions(training_set, target)
+
     fit(
         model.network, model.engine.loss(model.network), batch, folder, recipe.fit,
-        preview, model.save, folder / "model", monitor, held_out=held_out_batches,
+        preview, save, folder / "model", monitor, held_out=held_out_batches,
     )  # fmt: skip
 
 
