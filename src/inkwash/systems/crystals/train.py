@@ -115,7 +115,7 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
         },
         "network": {"width": recipe.width, "layers": recipe.layers} | own,
         "steps": ENGINES[recipe.engine].steps,
-        "guidance": 3.0,
+        "guidance": 5.0,
     }
 
 
