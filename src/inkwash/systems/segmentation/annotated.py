@@ -45,7 +45,7 @@ def is_labelme(content: Any) -> bool:
 
 
 def draw(polygon: Sequence[float] | Array, height: int, width: int) -> Array:
-    """The pixels (height, width) of which a polygon, x and y from the picture's corner, covers half or more."""
+    """The pixels (height, width) of which a polygon, x and y from the picture's corner, covers half or more, of 4 x 4 parts."""
     from skimage.draw import polygon2mask
 
     points = np.asarray(polygon, float).reshape(-1, 2)
@@ -86,7 +86,7 @@ def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[li
             else:
                 owners[one["image_id"]].append((names[one["category_id"]], one["segmentation"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not COCO's JSON: {error!r} is missing or wrong") from None
+        raise UserError(f"{path}: not COCO's JSON: {error} is missing or wrong") from None
     if crowds:
         note(f"{path.name}: {crowds} crowds, which are no single objects, are left out")
     files = [name for name, *_ in pictures.values()]
