@@ -31,7 +31,11 @@ def read(folder, content):
 
 @pytest.mark.parametrize(
     ("polygon", "rows", "columns"),
-    [([2, 3, 7, 3, 7, 8, 2, 8], (3, 8), (2, 7)), ([0, 0, 12, 0, 12, 10, 0, 10], (0, 10), (0, 12)), ([2.3, 3, 7.3, 3, 7.3, 8, 2.3, 8], (3, 8), (2, 7))],
+    [
+        ([2, 3, 7, 3, 7, 8, 2, 8], (3, 8), (2, 7)),
+        ([0, 0, 12, 0, 12, 10, 0, 10], (0, 10), (0, 12)),
+        ([2.3, 3, 7.3, 3, 7.3, 8, 2.3, 8], (3, 8), (2, 7)),
+    ],
 )
 def test_a_rectangle_covers_the_pixels_between_its_edges(polygon, rows, columns):
     expected = np.zeros((HEIGHT, WIDTH), bool)
@@ -55,7 +59,10 @@ def test_polygons_run_lengths_and_ids_with_gaps(tmp_path):
 
 
 def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
-    content = coco(tmp_path, [(1, [[0, 0, 6, 0, 6, 6, 0, 6]]), (1, [[3, 3, 9, 3, 9, 9, 3, 9]]), (1, [[0, 0, 12, 0, 12, 10, 0, 10]])])
+    content = coco(
+        tmp_path,
+        [(1, [[0, 0, 6, 0, 6, 6, 0, 6]]), (1, [[3, 3, 9, 3, 9, 9, 3, 9]]), (1, [[0, 0, 12, 0, 12, 10, 0, 10]])],
+    )
     content["annotations"][2]["iscrowd"] = 1
     (labels, _), _, notes = read(tmp_path, content)
     assert (labels == 1).sum() == 36 - 9 and (labels == 2).sum() == 36 and labels[9, 11] == 0
@@ -65,7 +72,10 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c["images"][0].update(file_name="b.png"), "1 of its 1 pictures are not beside it, nor in images/: b.png"),
+        (
+            lambda c: c["images"][0].update(file_name="b.png"),
+            "1 of its 1 pictures are not beside it, nor in images/: b.png",
+        ),
         (lambda c: c["images"].append(dict(c["images"][0], id=5)), "two pictures are called a.png"),
         (lambda c: c["annotations"][0].update(category_id=3), "an unknown category 3"),
         (lambda c: c["annotations"][0].update(image_id=9), "is of a picture 9 that is not listed"),
@@ -73,7 +83,10 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
         (lambda c: c["annotations"][0].pop("segmentation"), "'segmentation' is missing or wrong"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 40, 1, 40, 5]]), "a corner at 40, 1 lies outside"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 4, 1]]), "a polygon of 2 corners"),
-        (lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [9]}), "a mask of .3, 3. for a picture of 10 x 12"),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [9]}),
+            "a mask of .3, 3. for a picture of 10 x 12",
+        ),
     ],
 )
 def test_mistakes_in_coco_are_one_line(change, says, tmp_path):

@@ -25,7 +25,12 @@ def test_folders_and_files_beside_each_other_are_the_same(tmp_path):
     other = read_data(tmp_path / "beside")
     assert one.classes == other.classes == ["object"] and len(one.examples) == 3
     for a, b in zip(one.examples, other.examples, strict=True):
-        assert a.name == b.name and a.digest == b.digest and (a.labels == b.labels).all() and (a.picture == b.picture).all()
+        assert (
+            a.name == b.name
+            and a.digest == b.digest
+            and (a.labels == b.labels).all()
+            and (a.picture == b.picture).all()
+        )
         assert a.labels.max() == 5
 
 
@@ -33,7 +38,11 @@ def test_slices_of_stacks_are_examples_of_one_group(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     pairs = [cells(i) for i in range(4)]
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([pair[0] for pair in pairs]), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "stack_masks.tif", np.stack([pair[1] for pair in pairs]).astype(np.uint16), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "stack_masks.tif",
+        np.stack([pair[1] for pair in pairs]).astype(np.uint16),
+        photometric="minisblack",
+    )
     data = read_data(tmp_path)
     assert [one.name for one in data.examples] == [f"stack-{i}" for i in (1, 2, 3, 4)]
     assert {one.group for one in data.examples} == {"stack"}
@@ -45,7 +54,10 @@ def test_what_was_found_is_said(tmp_path):
     folder(tmp_path, 3, "binary")
     save(cells(9)[0], tmp_path / "images" / "lone.png")
     read_data(tmp_path, note=notes.append)
-    assert notes == ["1 pictures have no mask, and are left out: lone", "3 masks, binary: each region is an object, so objects that touch count as one"]
+    assert notes == [
+        "1 pictures have no mask, and are left out: lone",
+        "3 masks, binary: each region is an object, so objects that touch count as one",
+    ]
 
 
 def test_coco_of_a_folder(tmp_path):
@@ -157,7 +169,10 @@ def masks_twice(path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (no_masks, "no masks found for 3 pictures; looked in masks or labels for the names that images/ has, for NAME_mask or"),
+        (
+            no_masks,
+            "no masks found for 3 pictures; looked in masks or labels for the names that images/ has",
+        ),
         (other_size, "40 x 40 pixels, but cell_0.png has 48 x 48"),
         (empty, "all 3 masks are empty"),
         (one, "1 pictures, or groups of them, .* 3 at least are needed"),

@@ -25,12 +25,20 @@ def test_numbers_are_read_as_they_are(values, ending, tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "axes", "pages"),
-    [((3, 6, 9), "ZYX", 3), ((5, 6, 9), "TYX", 5), ((2, 3, 6, 9), "TCYX", 2), ((4, 6, 9, 3), "ZYXS", 4), ((2, 6, 9), "CYX", 1)],
+    [
+        ((3, 6, 9), "ZYX", 3),
+        ((5, 6, 9), "TYX", 5),
+        ((2, 3, 6, 9), "TCYX", 2),
+        ((4, 6, 9, 3), "ZYXS", 4),
+        ((2, 6, 9), "CYX", 1),
+    ],
 )
 def test_slices_and_channels_of_a_stack(shape, axes, pages, tmp_path):
     tifffile = pytest.importorskip("tifffile")
     values = RNG.integers(0, 65536, shape, dtype=np.uint16)
-    tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata={"axes": axes}, photometric="rgb" if "S" in axes else "minisblack")
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", values, metadata={"axes": axes}, photometric="rgb" if "S" in axes else "minisblack"
+    )
     found = read_pages(tmp_path / "a.ome.tif")
     assert len(found) == pages
     expected = {"ZYX": lambda: values[1], "TYX": lambda: values[1], "TCYX": lambda: values[1].transpose(1, 2, 0)}
@@ -77,7 +85,9 @@ def bad(tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", ["cmyk.jpg", "film.gif", "film.png", "text.png", "text.tif", "cut.png", "thin.png", "nan.tif", "none.png"])
+@pytest.mark.parametrize(
+    "name", ["cmyk.jpg", "film.gif", "film.png", "text.png", "text.tif", "cut.png", "thin.png", "nan.tif", "none.png"]
+)
 def test_bad_pictures_are_one_line(name, tmp_path):
     if name.endswith(".tif"):
         pytest.importorskip("tifffile")
@@ -95,7 +105,11 @@ def test_sixteen_bits_of_colour_in_a_png_are_not_cut_to_eight(tmp_path):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     rows = b"".join(b"\0" + np.full((3, 3), 200, ">u2").tobytes() for _ in range(3))
-    parts = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    parts = (
+        chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     with pytest.raises(UserError, match="16 bits a colour, which is not read; save it as TIFF"):
         read_pages(tmp_path / "deep.png")
@@ -110,7 +124,9 @@ def test_a_dark_picture_of_sixteen_bits_is_scaled_and_said():
     assert len(notes) == 1
     scaled = normalised(dark)
     assert scaled.min() == 0 and scaled.max() == 1 and scaled.shape == (20, 201, 3)
-    np.testing.assert_allclose(normalised((dark * 300).astype(np.uint16)), scaled, atol=1e-6)  # the range says nothing
+    np.testing.assert_allclose(
+        normalised((dark * 300).astype(np.uint16)), scaled, atol=1e-6
+    )  # the range says nothing
 
 
 def test_one_value_is_dark_and_grey_is_known():

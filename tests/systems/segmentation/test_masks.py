@@ -18,7 +18,10 @@ def test_what_the_masks_are_is_found_and_said(masks, kind):
     found, values = kind_of(masks, named=False)
     notes = []
     describe(found, values, len(masks), notes.append)
-    assert found == kind and {"binary": "touch count as one", "objects": "a number for each", "classes": "1, 2"}[kind] in notes[0]
+    assert (
+        found == kind
+        and {"binary": "touch count as one", "objects": "a number for each", "classes": "1, 2"}[kind] in notes[0]
+    )
 
 
 def test_named_values_are_classes_even_with_one_region_each():
@@ -69,7 +72,9 @@ def test_sixteen_bits_and_slices(tmp_path):
     stack = np.stack([cells(i)[1] + 300 for i in range(2)]).astype(np.uint16)
     pages = [Image.fromarray(page) for page in stack]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert [(mask.values == page).all() for mask, page in zip(read_masks(tmp_path / "a.tif"), stack, strict=True)] == [True] * 2
+    assert [
+        (mask.values == page).all() for mask, page in zip(read_masks(tmp_path / "a.tif"), stack, strict=True)
+    ] == [True] * 2
 
 
 def test_masks_that_are_none_are_one_line(tmp_path):
@@ -79,6 +84,10 @@ def test_masks_that_are_none_are_one_line(tmp_path):
         read_masks(save(many, tmp_path / "many.png"))
     with pytest.raises(UserError, match="a mask as JPEG, whose values are blurred"):
         read_masks(save(many, tmp_path / "many.jpg"))
-    soft = np.asarray(Image.fromarray((255 * (cells(0, 200, 20)[1] > 0)).astype(np.uint8)).resize((120, 120), Image.Resampling.BILINEAR))
+    soft = np.asarray(
+        Image.fromarray((255 * (cells(0, 200, 20)[1] > 0)).astype(np.uint8)).resize(
+            (120, 120), Image.Resampling.BILINEAR
+        )
+    )
     with pytest.raises(UserError, match="neither classes nor objects"):
         kind_of([Mask(soft.astype(np.int64), False)], named=False)

@@ -42,7 +42,9 @@ def test_boundaries_within_the_radius_agree(shift):
     truth[10:20, 10:20] = True
     found = np.roll(truth, shift, 1)
     values = [metrics.boundary_f(found, truth, radius) for radius in (1, 2, 3, 5)]
-    assert values == sorted(values) and all(value == 1 for radius, value in zip((1, 2, 3, 5), values, strict=True) if radius >= shift)
+    assert values == sorted(values) and all(
+        value == 1 for radius, value in zip((1, 2, 3, 5), values, strict=True) if radius >= shift
+    )
     assert shift < 2 or values[0] < 1
     assert metrics.boundary_f(truth, 0 * truth, 3) == 0 and metrics.boundary_f(0 * truth, 0 * truth, 3) == 1
 
@@ -91,7 +93,8 @@ def test_average_precision_is_that_of_pycocotools(seed):
         for n in range(1, truth.max() + 1):
             mask = truth == n
             shape = {"size": [40, 40], "counts": rle.encode(mask)}
-            truths.append({"id": len(truths) + 1, "image_id": i, "category_id": 1, "iscrowd": 0, "area": int(mask.sum()), "segmentation": shape, "bbox": [0, 0, 1, 1]})  # fmt: skip
+            facts = {"id": len(truths) + 1, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [0, 0, 1, 1]}
+            truths.append(facts | {"area": int(mask.sum()), "segmentation": shape})
         for n in range(1, labels.max() + 1):
             shape = {"size": [40, 40], "counts": rle.encode(labels == n)}
             found.append({"image_id": i, "category_id": 1, "score": float(scores[n - 1]), "segmentation": shape})
@@ -144,5 +147,7 @@ def test_the_energy_distance_is_unbiased():
     a[:4], b[:8] = True, True
     rng = np.random.default_rng(0)
     for count in (2, 8):
-        values = [metrics.energy_distance([(a, b)[k] for k in rng.integers(0, 2, count)], [a, b]) for _ in range(2000)]
+        values = [
+            metrics.energy_distance([(a, b)[k] for k in rng.integers(0, 2, count)], [a, b]) for _ in range(2000)
+        ]
         assert np.mean(values) == pytest.approx(0, abs=0.02)

@@ -139,7 +139,7 @@ def test_it_is_saved_and_loaded_as_it_is(tmp_path):
     np.testing.assert_allclose(again.draw(PICTURE, 2), made.draw(PICTURE, 2), atol=5e-3)  # float16
     text = (tmp_path / "system.json").read_text()
     (tmp_path / "system.json").write_text(text.replace('"radius"', '"width"'))
-    with pytest.raises(UserError, match="system.json is broken"):
+    with pytest.raises(UserError, match=r"system.json is broken"):
         SegmentationModel.load(tmp_path)
 
 
@@ -170,5 +170,5 @@ def test_what_the_network_predicts_is_an_option(parametrization, schedule):
 def test_facts_name_all_that_is_needed():
     made = facts()
     del made["temperature"]
-    with pytest.raises(KeyError, match="temperature"):
+    with pytest.raises(KeyError, match=r"temperature"):
         SegmentationModel.build(made)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inkwash.systems.base import File
 from inkwash.systems.segmentation import output, rle
 from inkwash.systems.segmentation.calibration import entropy
 from inkwash.systems.segmentation.formats import read_pages
 from inkwash.systems.segmentation.model import Segmentation
 from inkwash.systems.segmentation.objects import sizes_of
 from inkwash.systems.segmentation.request import Segment
-from inkwash.systems.base import File
 from tests.systems.segmentation.cells import cells
 
 pytest.importorskip("skimage")
@@ -24,11 +24,15 @@ REQUEST = Segment(pictures=File("0" * 64, "a.png"), coco=True, geojson=True, roi
 
 
 def found(samples=3):
-    probability = np.stack([np.where(KINDS[LABELS] == kind, 0.6 + 0.05 * LABELS, 0.1) for kind in (1, 2)]).astype(np.float32)
-    many = np.stack([np.where(LABELS > j, LABELS - j, 0).astype(np.int32) for j in range(samples)])
+    probability = np.stack([np.where(KINDS[LABELS] == kind, 0.6 + 0.05 * LABELS, 0.1) for kind in (1, 2)]).astype(
+        np.float32
+    )
+    many = np.stack([np.where(j < LABELS, LABELS - j, 0).astype(np.int32) for j in range(samples)])
     sizes = [sizes_of(one, KINDS[: one.max() + 1], 2) for one in many]
     counts, areas = (np.stack(values) for values in zip(*sizes, strict=True))
-    return Segmentation(LABELS, KINDS, probability, probability, entropy(probability), many, counts, areas, np.array([[2, 4], [1, 3]]))
+    return Segmentation(
+        LABELS, KINDS, probability, probability, entropy(probability), many, counts, areas, np.array([[2, 4], [1, 3]])
+    )
 
 
 def written(folder):
@@ -38,7 +42,9 @@ def written(folder):
 
 def test_every_file_is_there_and_no_other(tmp_path):
     files = written(tmp_path)
-    assert sorted(files) == ["-classes.png", "-mask.png", "-objects.csv", "-outlines.geojson", "-overlay.png", "-probability.png", "-probability.tif", "-rois.zip", "-samples.tif", "-uncertainty.png"]  # fmt: skip
+    pictures = ["-classes.png", "-mask.png", "-overlay.png", "-probability.png", "-uncertainty.png"]
+    others = ["-objects.csv", "-outlines.geojson", "-probability.tif", "-rois.zip", "-samples.tif"]
+    assert sorted(files) == sorted(pictures + others)
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
     plain = Segment(pictures=File("0" * 64, "a.png"))
     (tmp_path / "other").mkdir()
@@ -77,9 +83,9 @@ def test_the_table_of_objects(tmp_path):
     rows = list(csv.DictReader(written(tmp_path)["-objects.csv"].read_text().splitlines()))
     assert [int(row["object"]) for row in rows] == [1, 2, 3, 4, 5]
     for number, row in enumerate(rows, 1):
-        y, x = (axis.mean() + 0.5 for axis in np.nonzero(LABELS == number))
+        y, x = (axis.mean() + 0.5 for axis in np.nonzero(number == LABELS))
         assert (float(row["x"]), float(row["y"])) == pytest.approx((x, y), abs=0.006)
-        assert int(row["area"]) == (LABELS == number).sum() and row["class"] == ["red", "blue"][KINDS[number] - 1]
+        assert int(row["area"]) == (number == LABELS).sum() and row["class"] == ["red", "blue"][KINDS[number] - 1]
         assert float(row["probability"]) == pytest.approx(0.6 + 0.05 * number, abs=1e-4)
 
 
@@ -99,7 +105,7 @@ def test_coco_s_objects_are_the_masks():
     rows = output.coco_objects(found(), 7, 11)
     assert [row["id"] for row in rows] == [11, 12, 13, 14, 15] and {row["image_id"] for row in rows} == {7}
     for number, row in enumerate(rows, 1):
-        mask = LABELS == number
+        mask = number == LABELS
         assert (rle.decode(row["segmentation"]["counts"], *LABELS.shape) == mask).all() and row["area"] == mask.sum()
         y, x = np.nonzero(mask)
         assert row["bbox"] == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
@@ -124,7 +130,10 @@ def test_the_overlay_marks_edges_alone(tmp_path):
 def test_nothing_found_is_an_empty_table(tmp_path):
     nothing = found()._replace(labels=0 * LABELS, kinds=np.zeros(1, np.uint8))
     assert output.object_rows(nothing, ["red", "blue"], output.object_scores(nothing)) == []
-    assert output.coco_objects(nothing, 1, 1) == [] and output.picture_rows(nothing, "a", ["red", "blue"])[0]["probability"] == ""
+    assert (
+        output.coco_objects(nothing, 1, 1) == []
+        and output.picture_rows(nothing, "a", ["red", "blue"])[0]["probability"] == ""
+    )
     output.write_csv([], tmp_path / "a.csv", ("object", "class"))
     assert (tmp_path / "a.csv").read_text().strip() == "object,class"
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def filled(rings, shape):
     """The pixels of which so many rings lie to the right that their number is odd."""
     crossed = np.zeros(shape, int)
     for ring in rings:
-        for (ax, ay), (bx, by) in zip(ring[:-1], ring[1:], strict=True):
+        for (ax, ay), (bx, by) in pairwise(ring):
             if ax == bx:
                 crossed[min(ay, by) : max(ay, by), :ax] += 1
     return crossed % 2 == 1

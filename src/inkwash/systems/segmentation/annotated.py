@@ -45,7 +45,8 @@ def is_labelme(content: Any) -> bool:
 
 
 def draw(polygon: Sequence[float] | Array, height: int, width: int) -> Array:
-    """The pixels (height, width) of which a polygon, x and y from the picture's corner, covers half or more, of 4 x 4 parts."""
+    """The pixels (height, width) of which a polygon, x and y from the picture's corner, covers half or more of 4 x 4
+    parts."""
     from skimage.draw import polygon2mask
 
     points = np.asarray(polygon, float).reshape(-1, 2)

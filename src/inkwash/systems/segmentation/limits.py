@@ -11,7 +11,6 @@ from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe
 
 PICTURE = 2**18  # pixels of a usual picture, since a plan opens no file
-SHARES = (1.0, 0.25, 0.0625, 0.015625)  # of the pixels that a level of a U-Net sees
 WRITTEN = 15  # bytes of files for each of its pixels
 
 
@@ -34,21 +33,26 @@ def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
     if facts["engine"] == "segdiff":
         calls = (request.samples or facts["samples"]) * (request.steps or facts["steps"])
     pixels = PICTURE * facts["scale"] ** 2
-    work = 2 * operations(folder / WEIGHTS) * pixels * calls * files
+    work = 2 * operations(folder / WEIGHTS, len(facts["network"]["widths"])) * pixels * calls * files
     return Plan(plans.seconds(work, device, threads), files * PICTURE * WRITTEN)
 
 
-def operations(weights: Path) -> float:
-    """Products for each pixel: those of a level's kernels count for its share of the pixels."""
+def operations(weights: Path, levels: int) -> float:
+    """Products for each pixel that the network sees: those of a kernel count for its level's share of the pixels, a
+    quarter for each; what is done once a picture, for the time, counts for nothing."""
     found = 0.0
     for name, size in plans.sizes(weights).items():
-        parts = name.split(".")
-        level = 0
-        if "down_blocks" in parts:
-            level = int(parts[parts.index("down_blocks") + 1])
-        elif "up_blocks" in parts:
-            level = 3 - int(parts[parts.index("up_blocks") + 1])
-        elif "mid_block" in parts:
-            level = 3
-        found += size * SHARES[min(max(level, 0), 3)]
+        if "time_emb" not in name:
+            found += size / 4.0 ** level_of(name.split("."), levels)
     return found
+
+
+def level_of(parts: list[str], levels: int) -> int:
+    """How often the side was halved where a kernel works."""
+    if "down_blocks" in parts:
+        return int(parts[parts.index("down_blocks") + 1]) + ("downsamplers" in parts)
+    if "up_blocks" in parts:
+        return levels - 1 - int(parts[parts.index("up_blocks") + 1]) - ("upsamplers" in parts)
+    if "mid_block" in parts:
+        return levels - 1
+    return int("encoder" in parts and "fine" not in parts)

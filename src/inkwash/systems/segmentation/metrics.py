@@ -150,7 +150,9 @@ def error_in_unsure(uncertainty: Array, wrong: Array) -> float:
 def energy_distance(samples: Sequence[Array], truths: Sequence[Array]) -> float:
     """2 E d(S, T) - E d(S, S') - E d(T, T') with d = 1 - IoU of masks, S and S' different samples: unbiased, and so
     below 0 at times (Szekely & Rizzo 2013; Kohl et al. 2018, 1806.05034). The truths are all there are."""
-    between, own, true = (pairwise_distances(a, b) for a, b in ((samples, truths), (samples, samples), (truths, truths)))
+    between, own, true = (
+        pairwise_distances(a, b) for a, b in ((samples, truths), (samples, samples), (truths, truths))
+    )
     n = len(samples)
     return float(2 * between.mean() - (own.sum() - np.trace(own)) / (n * (n - 1)) - true.mean())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.segmentation.calibration import fit_counts, fit_temperature
@@ -91,7 +92,12 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     best = folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:
-        score, temperature, picture = judge(model, choices)
+        try:
+            score, temperature, picture = judge(model, choices)
+        except DiffusionError as error:
+            raise UserError(
+                f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
+            ) from None
         before = describe(best)["best"]["iou"] if best.exists() else -1.0
         known = "" if score > before else f", {before:.3f} before"
         note(f"step {step}: IoU {score:.3f} on the pictures for choices{known}")
@@ -264,4 +270,4 @@ def finish(folder: Path, choices: Sequence[Example]) -> None:
 def default_recipe(data: Path) -> Recipe:
     """For pictures of one's own: the recipe of the shipped model, its objects as large as they are there."""
     settings = Settings(3000, 4, 2e-3, warmup=100, ema_decay=0.995, preview_every=250)
-    return load_recipe(RECIPES / "nuclei.toml", Recipe, data=data, fit=settings, scale=None)
+    return replace(load_recipe(RECIPES / "nuclei.toml", Recipe, data=data, fit=settings), scale=None)
