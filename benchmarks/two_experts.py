@@ -70,9 +70,8 @@ def trained(work: Path, kind: str, engine: str) -> SegmentationModel:
     members = 5 if engine == "plain" else 1
     settings = Settings(STEPS // members or 1, 8, 2e-3, warmup=50, lr_decay="cosine", ema_decay=0.99)
     settings = replace(settings, preview_every=10**6, checkpoint_minutes=1.0)
-    recipe = Recipe(
-        "segmentation", data, settings, engine=engine, members=members, size=SIZE, scale=1.0, distance=False
-    )
+    own = {"engine": engine, "members": members, "size": SIZE, "scale": 1.0, "distance": False}
+    recipe = Recipe("segmentation", data, settings, **own)
     train(recipe, folder)
     return SegmentationModel.load(folder / "model")
 
