@@ -23,7 +23,7 @@ from PIL import Image
 
 import common
 from common import QUICK, ROOT
-from inkwash.systems.report import bootstrap
+from inkwash.systems.report import bootstrap, markdown_table, row
 from inkwash.systems.segmentation.metrics import energy_distance
 from inkwash.systems.segmentation.model import SegmentationModel
 from inkwash.systems.segmentation.train import Recipe, train
@@ -35,7 +35,6 @@ KINDS = ("grown", "one of two")
 SIZE, TRAINED, TESTED = (32, 8, 2) if QUICK else (64, 240, 40)
 STEPS = 4 if QUICK else 1500  # of the diffusion model; the plain networks share them
 COUNTS = (2, 4, 8, 16)
-COLUMNS = {"discord": "discord", "source": "samples of", **{f"GED, {n}": f"GED, {n} samples" for n in COUNTS}}
 
 
 def picture(number: int, kind: str) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -90,12 +89,11 @@ def main(work: Path) -> list[dict[str, Any]]:
     rows = []
     for kind in KINDS:
         for engine, source in (("segdiff", "diffusion"), ("plain", "five plain networks")):
-            model, row = trained(work, kind, engine), {"discord": kind, "source": source}
+            model = trained(work, kind, engine)
             for count in COUNTS:
                 values = distances(model, kind, count)
-                row[f"GED, {count}"] = float(np.mean(values))
-                row[f"GED, {count}, low and high"] = bootstrap(values)
-            rows.append(row)
+                keys = {"discord": kind, "samples of": source}
+                rows.append(row(f"{count} samples", float(np.mean(values)), bootstrap(values), TESTED, **keys))
     return rows
 
 
@@ -114,4 +112,4 @@ if __name__ == "__main__":
         "rows": main(arguments.work),
     }
     common.save(RESULT, report)
-    print(common.table(report["rows"], COLUMNS), RESULT, sep="\n\n")
+    print(markdown_table(report["rows"]), RESULT, sep="\n\n")

@@ -1,6 +1,7 @@
 """From pictures to files, on the command line as people type it."""
 
 import csv
+import errno
 import json
 
 import numpy as np
@@ -22,7 +23,10 @@ def run(tmp_path, source, **options):
     (tmp_path / "out").mkdir(exist_ok=True)
     pictures = (File("0" * 64, "a.png"),) if source.is_dir() else File("0" * 64, source.name)
     context.paths[pictures] = source
-    *each, whole = verbs.segment([Segment(pictures=pictures, model="toy", **options)], context)
+    try:
+        *each, whole = verbs.segment([Segment(pictures=pictures, model="toy", **options)], context)
+    finally:
+        context.close()
     return each, whole, context.notes
 
 
@@ -69,6 +73,17 @@ def test_a_picture_that_is_too_large_is_named(tmp_path, monkeypatch):
     save(cells(0)[0], tmp_path / "big.png")
     with pytest.raises(UserError, match=r"big.png: a picture of 48 x 48 pixels needs about"):
         run(tmp_path, tmp_path / "big.png")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    save(cells(0)[0], tmp_path / "a.png")
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    with pytest.raises(UserError, match=r"cannot write in .* \(No space left on device\): make room and run again"):
+        run(tmp_path, tmp_path / "a.png")
     assert not list((tmp_path / "out").iterdir())
 
 

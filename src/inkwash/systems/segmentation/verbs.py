@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,7 @@ from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result, recipe
 from inkwash.systems.segmentation import output
 from inkwash.systems.segmentation.files import picture_files, slices
-from inkwash.systems.segmentation.formats import read_pages, says_of_range
+from inkwash.systems.segmentation.formats import Array, read_pages, says_of_range
 from inkwash.systems.segmentation.request import Segment, Tune
 from inkwash.systems.segmentation.train import default_recipe
 from inkwash.systems.train import Task
@@ -24,38 +26,56 @@ TASKS = {"segmentation": Task("inkwash.systems.segmentation.train")}
 def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model = context.model(request.model)
-        name = "" if isinstance(request.pictures, tuple) else request.pictures.name
-        files = picture_files(context.open(request.pictures), name)
-        rows, images, annotations, place = list[Any](), list[Any](), list[Any](), 0
-        for number, (stem, file) in enumerate(files):
-            pages = read_pages(file)
-            says_of_range(pages, file.name, lambda text: context.tell(Note(text)))
-            for label, page in slices(stem, pages):
-                try:
-                    found = model.segment(
-                        page, request.samples, request.seed, request.steps, request.sampler, request.flips,
-                        partial(on_picture, context, number, len(files), label),
-                    )  # fmt: skip
-                except UserError as error:
-                    raise UserError(f"{file.name}: {error}") from None
-                made = output.write_picture(found, page, label, model.classes, context.folder, request, of)
-                own = output.picture_rows(found, label, model.classes)
-                rows += own
-                if request.coco:
-                    images.append(
-                        {"id": place + 1, "file_name": file.name, "height": page.shape[0], "width": page.shape[1]}
-                    )
-                    annotations += output.coco_objects(found, place + 1, len(annotations) + 1)
-                yield Result(of, place, made, own[0], recipe("segmentation", "segment", request, model, context))
-                place += 1
-            if context.stopped():
-                break
+        rows, images, annotations = list[Any](), list[Any](), list[Any]()
+        for file, name, page, progress in pages_of(request, context):
+            try:
+                found = model.segment(
+                    page, request.samples, request.seed, request.steps, request.sampler, request.flips, progress
+                )
+            except UserError as error:
+                raise UserError(f"{file}: {error}") from None
+            own = output.picture_rows(found, name, model.classes)
+            rows += own
+            if request.coco:
+                size = {"height": page.shape[0], "width": page.shape[1]}
+                images.append({"id": len(images) + 1, "file_name": file} | size)
+                annotations += output.coco_objects(found, len(images), len(annotations) + 1)
+            with room_on_disk(context):
+                made = output.write_picture(found, page, name, model.classes, context.folder, request, of)
+            row = {"picture": name} | {one["class"]: one["count"] for one in own}
+            place = len(rows) // len(own) - 1
+            yield Result(of, place, made, row, recipe("segmentation", "segment", request, model, context))
         table = {"objects.csv": context.folder / f"{of}-objects.csv"}
-        output.write_csv(rows, table["objects.csv"])
-        if request.coco:
-            table["objects.json"] = context.folder / f"{of}-objects.json"
-            output.write_json(output.coco(images, annotations, model.classes), table["objects.json"])
-        yield Result(of, None, table, {"text": in_words(rows, place)}, request.facts())
+        with room_on_disk(context):
+            output.write_csv(rows, table["objects.csv"])
+            if request.coco:
+                table["objects.json"] = context.folder / f"{of}-objects.json"
+                output.write_json(output.coco(images, annotations, model.classes), table["objects.json"])
+        yield Result(of, None, table, {"text": in_words(rows, len(rows) // len(model.classes))}, request.facts())
+
+
+def pages_of(request: Segment, context: Context) -> Iterator[tuple[str, str, Array, Callable[[int, int], None]]]:
+    """(file, name, picture, whom to tell how far it is) of each slice of each picture, until no more is wanted."""
+    single = "" if isinstance(request.pictures, tuple) else request.pictures.name
+    files = picture_files(context.open(request.pictures), single)
+    for number, (stem, file) in enumerate(files):
+        if context.stopped():
+            return
+        pages = read_pages(file)
+        says_of_range(pages, file.name, lambda text: context.tell(Note(text)))
+        for name, page in slices(stem, pages):
+            yield file.name, name, page, partial(on_picture, context, number, len(files), name)
+
+
+@contextmanager
+def room_on_disk(context: Context) -> Iterator[None]:
+    """UserError where the disk is full, or takes nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise UserError(f"cannot write in {context.folder} ({error.strerror}): make room and run again") from None
 
 
 def on_picture(context: Context, number: int, of: int, name: str, step: int, steps: int) -> None:
