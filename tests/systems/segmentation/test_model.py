@@ -8,8 +8,10 @@ import torch
 
 from inkwash.errors import UserError
 from inkwash.systems.segmentation import model as module
+from inkwash.systems.segmentation import sizes
 from inkwash.systems.segmentation.calibration import calibrated
-from inkwash.systems.segmentation.model import SegmentationModel, needed_memory, resized
+from inkwash.systems.segmentation.model import SegmentationModel
+from inkwash.systems.segmentation.sizes import needed_memory, resized
 from tests.systems.segmentation.cells import cells
 from tests.systems.segmentation.toy import facts, model
 
@@ -144,7 +146,7 @@ def test_it_is_saved_and_loaded_as_it_is(tmp_path):
 
 
 def test_too_large_a_picture_is_said_before_it_is_begun(monkeypatch):
-    monkeypatch.setattr(module, "available_memory", lambda device: 2e9)
+    monkeypatch.setattr(sizes, "available_memory", lambda device: 2e9)
     made = model()
     with pytest.raises(UserError, match=r"a picture of 12000 x 12000 pixels needs about \d+.\d GB, 2.0 are free"):
         made.segment(np.broadcast_to(np.uint8(0), (12_000, 12_000)))

@@ -13,8 +13,8 @@ from inkwash.systems.segmentation import train as module
 from inkwash.systems.segmentation.data import read_data, split
 from inkwash.systems.segmentation.metrics import iou
 from inkwash.systems.segmentation.model import SegmentationModel
-from inkwash.systems.segmentation.objects import class_map
-from inkwash.systems.segmentation.train import Recipe, dice_loss, loss_of, new_model, train
+from inkwash.systems.segmentation.objects import class_map, distances
+from inkwash.systems.segmentation.train import Recipe, dice_loss, finish, loss_of, new_model, train
 from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS, digest
 from inkwash.weights.shipped import describe
@@ -58,6 +58,28 @@ def test_a_training_from_files_to_a_model_that_segments(tmp_path, quick):
     assert model.config["choices"] == {one.digest: one.name for one in parts[1]}
     assert model.config["best"]["step"] in (2, 4) and model.config["counts"] is None
     assert model.segment(parts[2][0].picture).labels.shape == (48, 48)
+
+
+def test_objects_are_parted_by_what_finds_more_of_them(tmp_path, monkeypatch):
+    """The map of one disc that the network sees as two, and the other way round."""
+    data = read_data(folder(tmp_path / "data", 4, size=32))
+    parts = split(data, tmp_path)
+    model = new_model(recipe(tmp_path / "data"), data, parts[0], parts[1])
+    for halves in (False, True):
+        planes = []
+        for example in parts[1]:
+            truth = example.labels > 0
+            planes.append(np.stack([truth, distances(example.labels)]).astype(np.float32))
+            if halves:  # a distance that sees nothing but two middles at the corners
+                planes[-1][1] = 0.01 * truth
+                planes[-1][1, ::4, ::4] = truth[::4, ::4]
+        drawn = iter([torch.from_numpy(plane)[None] for plane in planes])
+        monkeypatch.setattr(SegmentationModel, "draw", lambda *args, drawn=drawn: next(drawn))
+        model.save(tmp_path / f"model-{halves}")
+        finish(tmp_path / f"model-{halves}", parts[1])
+        found = describe(tmp_path / f"model-{halves}")
+        assert (found["parting"] == "mask") or not halves
+        assert found["temperature"] < 0.5  # the samples are right: surer than they say
 
 
 def test_what_is_kept_is_the_best_on_the_pictures_for_choices(tmp_path, quick, monkeypatch):

@@ -12,7 +12,8 @@ NETWORK = {"channels": 2, "widths": [8, 8], "layers": 1, "blocks": 1, "growth": 
 
 def facts(**changes):
     found = {
-        "engine": "segdiff", "classes": ["cell"], "distance": True, "parametrization": "v", "schedule": "cosine",
+        "engine": "segdiff", "classes": ["cell"], "distance": True, "parting": "distance",
+        "parametrization": "v", "schedule": "cosine",
         "size": 32, "scale": 1.0, "radius": 4.5, "smallest": 5.0, "steps": 3, "samples": 3, "sampler": "ddim",
         "temperature": 1.0, "counts": None, "train": [], "choices": {}, "members": 1, "network": NETWORK,
     }  # fmt: skip
@@ -24,7 +25,10 @@ def model(seed=0, **changes):
     torch.manual_seed(seed)
     made = facts(**changes)
     channels = len(made["classes"]) + made["distance"]
-    made["network"] = made["network"] | {"channels": channels}
+    made |= {
+        "network": made["network"] | {"channels": channels},
+        "parting": "distance" if made["distance"] else "mask",
+    }
     network = Members(made["network"], made["members"]).eval()
     for parameter in network.parameters():
         if not parameter.any():

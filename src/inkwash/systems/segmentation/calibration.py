@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import expit
 
 Array = np.ndarray
 EDGE = 0.01  # a mean of few samples is nowhere surer than that before it is calibrated
@@ -21,7 +22,7 @@ def logit(p: Array) -> Array:
 
 def calibrated(mean: Array, temperature: float) -> Array:
     """sigmoid(logit(mean) / temperature), the mean kept from 0 and 1 by EDGE (Guo et al. 2017, 1706.04599)."""
-    found: Array = (1 / (1 + np.exp(-logit(mean) / temperature))).astype(np.float32)
+    found: Array = expit(logit(mean) / temperature).astype(np.float32)
     return found
 
 

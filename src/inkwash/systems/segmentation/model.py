@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.diffusion.denoiser import Denoise, Denoiser
@@ -23,8 +22,8 @@ from inkwash.systems.segmentation.calibration import calibrated, entropy
 from inkwash.systems.segmentation.formats import Array, normalised
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
+from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size
 from inkwash.systems.torch_model import TorchModel
-from inkwash.training.memory import available_memory
 from inkwash.training.tune import Problem
 
 STEPS = 100  # of the published chain
@@ -32,6 +31,10 @@ AT_ONCE = 2**20  # pixels of all samples that are drawn together
 OVERLAP = 16  # pixels that two windows share at least, as the network sees them
 FLIPS = ((), (-1,), (-2,), (-2, -1))
 TUNING_STEPS = 50  # of the samples that `tune` learns from
+KEYS = (  # of the facts, beside the network's and its members
+    "engine classes distance parting parametrization schedule size scale radius smallest steps samples sampler "
+    "temperature counts train choices"
+).split()
 
 
 class Segmentation(NamedTuple):
@@ -63,10 +66,10 @@ class SegmentationModel(TorchModel):
     """A model of masks.
 
     facts: engine ("segdiff" or "plain"), classes, distance (whether the network also draws the distance to the edge),
-    parametrization and schedule, size (of the squares that it was trained on) and scale (of its pixels to a
-    picture's), radius and smallest of its objects in a picture's pixels, steps, samples, sampler, temperature and
-    counts (see `calibration`), train and choices (digests of the pictures that it has seen), members, and the
-    network's own.
+    parting (by which objects that touch are parted: that "distance", or that of the "mask" itself), parametrization
+    and schedule, size (of the squares that it was trained on) and scale (of its pixels to a picture's), radius and
+    smallest of its objects in a picture's pixels, steps, samples, sampler, temperature and counts (see
+    `calibration`), train and choices (digests of the pictures that it has seen), members, and the network's own.
 
     >>> model = inkwash.load("nuclei")
     >>> model.segment(picture, samples=9).probability
@@ -80,24 +83,7 @@ class SegmentationModel(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> SegmentationModel:
-        for key in (
-            "engine",
-            "classes",
-            "distance",
-            "parametrization",
-            "schedule",
-            "size",
-            "scale",
-            "radius",
-            "smallest",
-            "steps",
-            "samples",
-            "sampler",
-            "temperature",
-            "counts",
-            "train",
-            "choices",
-        ):
+        for key in KEYS:
             facts[key]
         network: Any = Members(facts["network"], facts["members"])
         return cls(network.to(memory_format=torch.channels_last), facts)  # a fifth faster on a CPU
@@ -265,7 +251,7 @@ class SegmentationModel(TorchModel):
         )
 
     def objects(self, probability: Array, values: Array) -> tuple[Array, Array]:
-        distance = values[len(self.classes)] if self.config["distance"] else None
+        distance = values[len(self.classes)] if self.config["parting"] == "distance" else None
         return find_objects(class_map(probability), distance, self.config["radius"], self.config["smallest"])
 
     def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
@@ -305,41 +291,3 @@ def plain_answer(network: Any, x: Tensor, t: Any, condition: Any) -> Prediction:
 def in_all(progress: Callable[[int, int], None], batch: int, batches: int, step: int, steps: int) -> None:
     """Reports a step of one batch of several."""
     progress(batch * steps + step, batches * steps)
-
-
-def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:
-    """Rows and columns of a picture as the network sees it."""
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) at another size: smaller as means of areas, larger bilinear."""
-    if tuple(x.shape[2:]) == size:
-        return x
-    smaller = size[0] < x.shape[2] or size[1] < x.shape[3]
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=smaller)
-
-
-def middle(x: Tensor, size: int) -> Tensor:
-    """A square of this size out of the middle of (1, C, H, W), mirrored where that is smaller."""
-    rows, columns = (max(0, size - side) for side in x.shape[2:])
-    padded = np.pad(x.numpy(force=True), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
-    top, left = ((side - size) // 2 for side in padded.shape[2:])
-    return torch.from_numpy(padded[..., top : top + size, left : left + size].copy()).to(x.device)
-
-
-def needed_memory(height: int, width: int, scale: float, classes: int, samples: int) -> float:
-    """Bytes, about: 40 features of each pixel as the network sees it, the samples there, and of each pixel of the
-    picture its numbers, the mean, the probability and each sample's objects."""
-    seen = height * width * scale**2
-    return 4 * (seen * (40 + 6 * (classes + 1) * samples) + height * width * (12 + 4 * classes + samples))
-
-
-def check_memory(height: int, width: int, scale: float, classes: int, samples: int) -> None:
-    """UserError where a picture needs more than is free."""
-    needed, free = needed_memory(height, width, scale, classes, samples), available_memory(torch.device("cpu"))
-    if needed > free:
-        raise UserError(
-            f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
-            "cut it into pieces, or take fewer samples"
-        )

@@ -10,8 +10,7 @@ from scipy import ndimage
 from inkwash.systems.segmentation.masks import JOINED, regions
 
 Array = np.ndarray
-CORE = 0.5  # of the distance to the edge, 1 in an object's middle: above, two objects that touch are apart
-DEPTH = 0.15  # of a usual radius: so much deeper must a second middle be than the neck between them
+DEPTH = 0.1  # of the way from an edge to a middle: so much deeper must each of two middles be than the neck between
 
 
 def class_map(probability: Array) -> Array:
@@ -60,15 +59,11 @@ def flooded(mask: Array, distance: Array | None, radius: float) -> Array:
     """The objects of a mask; each region has one at least."""
     from skimage.segmentation import watershed
 
-    if distance is None:
-        depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), max(radius / 8, 0.5))
-        middles = regions(maxima(depth, DEPTH * radius) & mask)[0]
-    else:
-        depth = distance
-        middles = regions((distance > CORE) & mask)[0]
+    own = ndimage.distance_transform_edt(mask) / radius if distance is None else distance
+    depth = ndimage.gaussian_filter(own, max(radius / 8, 0.5))  # samples are rough
+    middles = regions(maxima(depth, DEPTH) & mask)[0]
     whole, _ = regions(mask)
-    with_middle = np.unique(whole[middles > 0])
-    without = mask & ~np.isin(whole, with_middle)  # small ones, of which the distance was never sure
+    without = mask & ~np.isin(whole, np.unique(whole[middles > 0]))  # small ones, of which the distance is not sure
     lone, _ = regions(without)
     markers = np.where(without, lone + int(middles.max()), middles)
     found: Array = watershed(-depth, markers, mask=mask, connectivity=JOINED).astype(np.int32)

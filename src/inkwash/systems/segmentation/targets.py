@@ -11,8 +11,8 @@ from torch import Tensor
 
 from inkwash.systems.segmentation.data import Example
 from inkwash.systems.segmentation.formats import Array, is_grey, normalised
-from inkwash.systems.segmentation.model import resized, working_size
 from inkwash.systems.segmentation.objects import distances
+from inkwash.systems.segmentation.sizes import resized, working_size
 from inkwash.training.data import batches
 
 ZOOM = (0.8, 1.25)

@@ -21,10 +21,11 @@ from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.segmentation.calibration import fit_counts, fit_temperature
 from inkwash.systems.segmentation.data import Data, Example, near_duplicates, read_data, split
 from inkwash.systems.segmentation.formats import Array, normalised
-from inkwash.systems.segmentation.metrics import iou
-from inkwash.systems.segmentation.model import SegmentationModel, denoiser, resized
+from inkwash.systems.segmentation.metrics import detection_f, iou, match
+from inkwash.systems.segmentation.model import SegmentationModel, denoiser
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, sizes_of, typical
+from inkwash.systems.segmentation.sizes import resized
 from inkwash.systems.segmentation.targets import loader, prepare
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
@@ -157,6 +158,7 @@ def new_model(
         "engine": recipe.engine,
         "classes": data.classes,
         "distance": recipe.distance,
+        "parting": "mask",
         "parametrization": recipe.parametrization,
         "schedule": recipe.schedule,
         "size": recipe.size,
@@ -227,8 +229,12 @@ def judge(model: SegmentationModel, choices: Sequence[Example]) -> tuple[float, 
 
 def full_size(drawn: Tensor, example: Example, classes: int) -> Array:
     """(K, H, W) at the picture's own size."""
-    found: Array = resized(drawn, (example.picture.shape[0], example.picture.shape[1]))[0, :classes].numpy(force=True)
+    found: Array = resized(drawn, full_shape(example))[0, :classes].numpy(force=True)
     return found
+
+
+def full_shape(example: Example) -> tuple[int, int]:
+    return example.labels.shape[0], example.labels.shape[1]
 
 
 def strip(model: SegmentationModel, example: Example, drawn: Tensor, mean: Array, truth: Array) -> Array:
@@ -250,21 +256,44 @@ def copy(source: Path, target: Path) -> None:
 
 
 def finish(folder: Path, choices: Sequence[Example]) -> None:
-    """Calibrates the model that was kept, on the pictures for choices, as it is going to be used."""
+    """What the pictures for choices tell of the model that was kept, as it is going to be used: its temperature, by
+    which distance objects are parted, and how far counts are off."""
     if not (folder / WEIGHTS).exists():
         return
     model = SegmentationModel.load(folder)
-    drawn = [model.draw(example.picture) for example in choices]
-    k = len(model.classes)
+    drawn, k = [model.draw(example.picture) for example in choices], len(model.classes)
     means = [full_size(one.mean(0, keepdim=True), example, k) for one, example in zip(drawn, choices, strict=True)]
-    truths = [np.stack([example.kinds[example.labels] == kind for kind in range(1, k + 1)]) for example in choices]
+    kinds = [example.kinds[example.labels] for example in choices]
+    truths = [np.stack([found == kind for kind in range(1, k + 1)]) for found in kinds]
     model.config["temperature"] = fit_temperature(means, truths)
-    read = [model.read(one, example.labels.shape) for one, example in zip(drawn, choices, strict=True)]
-    found = np.array([sizes_of(one.labels, one.kinds, k)[0] for one in read])
-    true = np.array([sizes_of(example.labels, example.kinds, k)[0] for example in choices])
-    quantiles = [fit_counts(found[:, kind].tolist(), true[:, kind].tolist()) for kind in range(k)]
+    ways = ["mask"] + ["distance"] * model.config["distance"]
+    read = {way: objects_by(model, way, drawn, choices) for way in ways}
+    model.config["parting"] = max(ways, key=lambda way: agreement(read[way], choices))
+    found = [sizes_of(*one, k)[0] for one in read[model.config["parting"]]]
+    true = [sizes_of(example.labels, example.kinds, k)[0] for example in choices]
+    quantiles = [fit_counts([one[kind] for one in found], [one[kind] for one in true]) for kind in range(k)]
     model.config["counts"] = None if None in quantiles else quantiles
     model.save(folder)
+
+
+Objects = tuple[Array, Array]
+
+
+def objects_by(
+    model: SegmentationModel, way: str, drawn: Sequence[Tensor], choices: Sequence[Example]
+) -> list[Objects]:
+    """Labels and kinds of samples of pictures, parted in one way."""
+    model.config["parting"] = way
+    read = [model.read(one, full_shape(example)) for one, example in zip(drawn, choices, strict=True)]
+    return [(one.labels, one.kinds) for one in read]
+
+
+def agreement(found: Sequence[Objects], choices: Sequence[Example]) -> float:
+    """The F-score of objects, whatever their class."""
+    pairs = zip(found, choices, strict=True)
+    return detection_f(
+        [match(labels, np.zeros(len(kinds) - 1), example.labels) for (labels, kinds), example in pairs]
+    )
 
 
 def default_recipe(data: Path) -> Recipe:
