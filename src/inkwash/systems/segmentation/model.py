@@ -32,9 +32,9 @@ OVERLAP = 16  # pixels that two windows share at least, as the network sees them
 FLIPS = ((), (-1,), (-2,), (-2, -1))
 TUNING_STEPS = 50  # of the samples that `tune` learns from
 KEYS = (  # of the facts, beside the network's and its members
-    "engine classes distance parting parametrization schedule size scale radius smallest steps samples sampler "
-    "temperature counts train choices"
-).split()
+    "engine", "classes", "distance", "parting", "parametrization", "schedule", "size", "scale", "radius", "smallest",
+    "steps", "samples", "sampler", "temperature", "counts", "train", "choices",
+)  # fmt: skip
 
 
 class Segmentation(NamedTuple):
