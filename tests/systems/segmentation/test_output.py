@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inkwash.codecs.png import read_recipe
 from inkwash.systems.base import File
 from inkwash.systems.segmentation import output, rle
 from inkwash.systems.segmentation.calibration import entropy
@@ -36,8 +37,7 @@ def found(samples=3):
 
 
 def written(folder):
-    files = output.write_picture(found(), PICTURE, "a", ["red", "blue"], folder, REQUEST, 0)
-    return {name.removeprefix("a"): file for name, file in files.items()}
+    return output.write_picture(found(), PICTURE, ["red", "blue"], folder / "a", REQUEST, {"seed": 3})
 
 
 def test_every_file_is_there_and_no_other(tmp_path):
@@ -49,14 +49,15 @@ def test_every_file_is_there_and_no_other(tmp_path):
     plain = Segment(pictures=File("0" * 64, "a.png"))
     (tmp_path / "other").mkdir()
     single = found()._replace(kinds=np.minimum(KINDS, 1), probability=found().probability[:1])
-    one = output.write_picture(single, PICTURE, "a", ["red"], tmp_path / "other", plain, 0)
-    assert not {"a-classes.png", "a-outlines.geojson", "a-rois.zip"} & {*one}
+    one = output.write_picture(single, PICTURE, ["red"], tmp_path / "other" / "a", plain, {})
+    assert not {"-classes.png", "-outlines.geojson", "-rois.zip"} & {*one}
 
 
 def test_masks_and_probabilities_are_read_back_as_they_were(tmp_path):
     files, said = written(tmp_path), found()
     with Image.open(files["-mask.png"]) as mask:
         assert mask.mode == "I;16" and (np.asarray(mask) == LABELS).all()
+    assert read_recipe(files["-mask.png"]) == {"seed": 3}
     with Image.open(files["-classes.png"]) as classes:
         assert (np.asarray(classes) == KINDS[LABELS]).all()
     with Image.open(files["-probability.tif"]) as stack:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from inkwash.cli import main
+from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.base import File
+from inkwash.systems.base import options as options_of
 from inkwash.systems.segmentation import verbs
+from inkwash.systems.segmentation.formats import read_pages
 from inkwash.systems.segmentation.request import Segment, Tune
 from tests.systems.segmentation.cells import cells, folder, save
 from tests.systems.segmentation.toy import Notes, model
@@ -21,8 +24,8 @@ pytest.importorskip("skimage")
 def run(tmp_path, source, **options):
     context = Notes(tmp_path / "out", toy=model())
     (tmp_path / "out").mkdir(exist_ok=True)
-    pictures = (File("0" * 64, "a.png"),) if source.is_dir() else File("0" * 64, source.name)
-    context.paths[pictures] = source
+    option = options_of(Segment)["pictures"]
+    pictures = context.file(source, option)
     try:
         *each, whole = verbs.segment([Segment(pictures=pictures, model="toy", **options)], context)
     finally:
@@ -37,7 +40,7 @@ def test_pictures_of_a_folder_and_one_table(tmp_path):
     rows = list(csv.DictReader(whole.files["objects.csv"].read_text().splitlines()))
     assert [row["picture"] for row in rows] == ["cell_0", "cell_1", "cell_2"]
     content = json.loads(whole.files["objects.json"].read_text())
-    assert [image["file_name"] for image in content["images"]] == ["cell_0.png", "cell_1.png", "cell_2.png"]
+    assert [image["file_name"] for image in content["images"]] == [f"images/cell_{i}.png" for i in range(3)]
     for number, (one, row) in enumerate(zip(each, rows, strict=True), 1):
         objects = list(csv.DictReader(one.files[f"cell_{number - 1}-objects.csv"].read_text().splitlines()))
         assert (
@@ -45,6 +48,8 @@ def test_pictures_of_a_folder_and_one_table(tmp_path):
         )
         assert int(row["area"]) == sum(int(found["area"]) for found in objects)
         assert one.recipe["system"] == "segmentation" and one.recipe["seed"] == 0
+        assert one.recipe["pictures"]["name"] == f"images/cell_{number - 1}.png"
+        assert read_recipe(one.files[f"cell_{number - 1}-mask.png"]) == json.loads(json.dumps(one.recipe))
     assert whole.row["text"].startswith(f"3 pictures: {sum(int(row['count']) for row in rows)} of cell (")
     ids = [a["id"] for a in content["annotations"]]
     assert ids == list(range(1, len(ids) + 1))
@@ -57,9 +62,9 @@ def test_a_stack_is_segmented_slice_by_slice(tmp_path):
     save(pages[1], tmp_path / "alone.png")
     each, _, _ = run(tmp_path, tmp_path / "stack.tif")
     assert [one.row["picture"] for one in each] == ["stack-1", "stack-2", "stack-3"]
-    mask = each[1].files["stack-2-mask.png"].read_bytes()
+    mask = read_pages(each[1].files["stack-2-mask.png"])[0]
     (alone,), _, _ = run(tmp_path, tmp_path / "alone.png")
-    assert alone.files["alone-mask.png"].read_bytes() == mask  # alone and in a stack
+    assert (read_pages(alone.files["alone-mask.png"])[0] == mask).all()  # alone and in a stack
 
 
 def test_a_dark_picture_is_said_to_be_scaled(tmp_path):

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
+from inkwash.codecs.png import KEY
 from inkwash.systems.segmentation import rle, shapes
 from inkwash.systems.segmentation.calibration import sample_interval
 from inkwash.systems.segmentation.formats import Array, normalised
@@ -24,9 +25,9 @@ COLOURS = ((255, 210, 0), (0, 200, 255), (255, 90, 160), (120, 255, 90), (255, 1
 
 
 def write_picture(
-    found: Segmentation, picture: Array, name: str, classes: Sequence[str], folder: Path, request: Any, of: int
+    found: Segmentation, picture: Array, classes: Sequence[str], target: Path, request: Any, recipe: Row
 ) -> dict[str, Path]:
-    """The files of a picture by what they are called: NAME-mask.png, ..."""
+    """The files of a picture by their endings, "-mask.png", which has the recipe in it, ...; TARGET-mask.png, ..."""
     endings = [
         "-overlay.png",
         "-mask.png",
@@ -39,10 +40,10 @@ def write_picture(
     endings += (
         ["-classes.png"] * (len(classes) > 1) + ["-outlines.geojson"] * request.geojson + ["-rois.zip"] * request.rois
     )
-    files = {ending: folder / f"{of}-{name}{ending}" for ending in endings}
+    files = {ending: target.with_name(f"{target.name}{ending}") for ending in endings}
     scores = object_scores(found)
     save(Image.fromarray(overlay(picture, found)), files["-overlay.png"])
-    save(numbered(found.labels), files["-mask.png"])
+    save(numbered(found.labels), files["-mask.png"], pnginfo=with_recipe(recipe))
     save_stack([Image.fromarray(plane) for plane in found.probability], files["-probability.tif"])
     likeliest = found.probability.max(0)
     for plane, ending in ((likeliest, "-probability.png"), (found.uncertainty, "-uncertainty.png")):
@@ -64,7 +65,7 @@ def write_picture(
         ):
             for entry, content in shapes.to_rois(found.labels):
                 archive.writestr(zipfile.ZipInfo(f"{entry}.roi"), content)
-    return {f"{name}{ending}": file for ending, file in files.items()}
+    return files
 
 
 def numbered(labels: Array) -> Any:
@@ -72,9 +73,16 @@ def numbered(labels: Array) -> Any:
     return Image.fromarray(labels.astype(np.uint16 if labels.max() < 2**16 else np.int32))
 
 
-def save(picture: Any, file: Path) -> None:
+def with_recipe(recipe: Row) -> PngImagePlugin.PngInfo:
+    """What makes the mask anew, as text in its PNG. A mask is no generated picture, and is not labelled as one."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
+    return info
+
+
+def save(picture: Any, file: Path, **options: Any) -> None:
     with atomic(file) as temporary:
-        picture.save(temporary)
+        picture.save(temporary, **options)
 
 
 def save_stack(pages: Sequence[Any], file: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
-from inkwash.systems.base import Context, Result, recipe
+from inkwash.systems.base import Context, File, Result, recipe
 from inkwash.systems.segmentation import output
 from inkwash.systems.segmentation.files import picture_files, slices
 from inkwash.systems.segmentation.formats import Array, read_pages, says_of_range
@@ -33,18 +34,20 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
                     page, request.samples, request.seed, request.steps, request.sampler, request.flips, progress
                 )
             except UserError as error:
-                raise UserError(f"{file}: {error}") from None
+                raise UserError(f"{file.name}: {error}") from None
             own = output.picture_rows(found, name, model.classes)
             rows += own
             if request.coco:
                 size = {"height": page.shape[0], "width": page.shape[1]}
-                images.append({"id": len(images) + 1, "file_name": file} | size)
+                images.append({"id": len(images) + 1, "file_name": file.name} | size)
                 annotations += output.coco_objects(found, len(images), len(annotations) + 1)
+            facts = recipe("segmentation", "segment", replace(request, pictures=file), model, context)
             with room_on_disk(context):
-                made = output.write_picture(found, page, name, model.classes, context.folder, request, of)
+                target = context.folder / f"{of}-{name}"
+                made = output.write_picture(found, page, model.classes, target, request, facts)
             row = {"picture": name} | {one["class"]: one["count"] for one in own}
             place = len(rows) // len(own) - 1
-            yield Result(of, place, made, row, recipe("segmentation", "segment", request, model, context))
+            yield Result(of, place, {f"{name}{ending}": written for ending, written in made.items()}, row, facts)
         table = {"objects.csv": context.folder / f"{of}-objects.csv"}
         with room_on_disk(context):
             output.write_csv(rows, table["objects.csv"])
@@ -54,17 +57,19 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
         yield Result(of, None, table, {"text": in_words(rows, len(rows) // len(model.classes))}, request.facts())
 
 
-def pages_of(request: Segment, context: Context) -> Iterator[tuple[str, str, Array, Callable[[int, int], None]]]:
+def pages_of(request: Segment, context: Context) -> Iterator[tuple[File, str, Array, Callable[[int, int], None]]]:
     """(file, name, picture, whom to tell how far it is) of each slice of each picture, until no more is wanted."""
-    single = "" if isinstance(request.pictures, tuple) else request.pictures.name
-    files = picture_files(context.open(request.pictures), single)
+    path, pictures = context.open(request.pictures), request.pictures
+    given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
+    files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name)
     for number, (stem, file) in enumerate(files):
         if context.stopped():
             return
+        own = given[file.relative_to(path).as_posix()] if isinstance(pictures, tuple) else pictures
         pages = read_pages(file)
-        says_of_range(pages, file.name, lambda text: context.tell(Note(text)))
+        says_of_range(pages, own.name, lambda text: context.tell(Note(text)))
         for name, page in slices(stem, pages):
-            yield file.name, name, page, partial(on_picture, context, number, len(files), name)
+            yield own, name, page, partial(on_picture, context, number, len(files), name)
 
 
 @contextmanager
