@@ -71,6 +71,14 @@ def regions(values: Array) -> tuple[Array, int]:
     return labels.astype(np.int32), int(count)
 
 
+def parts(mask: Mask) -> int:
+    """Connected regions of one value each, looked for only where that value is."""
+    compact = np.unique(mask.values, return_inverse=True)[1].reshape(mask.values.shape) + 1
+    compact[mask.values == 0] = 0
+    boxes = ndimage.find_objects(compact.astype(np.int32))
+    return sum(regions(compact[box] == number)[1] for number, box in enumerate(boxes, 1) if box is not None)
+
+
 def kind_of(masks: Sequence[Mask], named: bool) -> tuple[Kind, list[int]]:
     """What the masks of a data set are, and the values of their classes: one value everywhere is "binary"; values of
     one region each are "objects", unless they are colours that come again; all else is "classes".
@@ -85,10 +93,7 @@ def kind_of(masks: Sequence[Mask], named: bool) -> tuple[Kind, list[int]]:
         return "classes", values
     coloured = any(mask.coloured for mask in masks)
     count = sum(map(len, found))
-    parts = sum(
-        regions(mask.values == value)[1] for mask, own in zip(masks, found, strict=True) for value in own[:64]
-    )
-    scattered = parts > SCATTERED * sum(min(len(own), 64) for own in found)
+    scattered = sum(map(parts, masks)) > SCATTERED * count
     again = coloured and len(values) <= FEW and len(masks) > 1 and count > len(values)
     if not (scattered or again):
         return "objects", values
