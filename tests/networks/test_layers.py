@@ -30,6 +30,7 @@ from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator, frozen
 from inkwash.systems.protein.networks import FrameNetwork, ProtDiffNetwork
+from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
 from tests.systems.language.test_networks import SMALL
@@ -58,6 +59,13 @@ def vectors(net: ContinuousDenoiser) -> Tensor:
         return net.rounded(net(noise(2, 6, 8), TIME, **SOURCE))
     known = torch.where(WORDS > 7, WORDS, -1)
     return net(noise(2, 6, 8), TIME, previous=noise(2, 6, 8), forced=known, **SOURCE)
+
+
+def masks(net: nn.Module) -> list[Tensor]:
+    found = []
+    for own in net.networks:
+        found.append(own(noise(2, 1, 8, 8), TIME, own.encode(noise(2, 3, 8, 8))))
+    return found
 
 
 def crystals(net: PeriodicNetwork) -> tuple[Tensor, Tensor]:
@@ -122,6 +130,7 @@ NETWORKS = (
         "crystals": (lambda: PeriodicNetwork(8, 2, 3), crystals),
         "crystals, angles": (lambda: PeriodicNetwork(8, 2, 3, 4), crystals),
         "backbone": (lambda: FrameNetwork(8, 4, 2), lambda net: net(noise(2, 12, 3), TIME / 1000)),
+        "masks": (lambda: Members({"widths": [8, 8], "growth": 4}, 2), masks),
         "backbone of the paper": (  # begins with short steps
             lambda: ProtDiffNetwork(8, 2),
             lambda net: 1e4 * net(noise(2, 4, 3), TIME),

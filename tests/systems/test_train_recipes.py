@@ -27,6 +27,8 @@ from inkwash.systems.language.verbs import TASKS as LANGUAGE
 from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.verbs import TASKS as PICTURES
 from inkwash.systems.protein.verbs import TASKS as PROTEIN
+from inkwash.systems.segmentation import train as segmentation
+from inkwash.systems.segmentation.verbs import TASKS as SEGMENTATION
 from inkwash.systems.series import train as series
 from inkwash.systems.series.verbs import TASKS as SERIES
 from inkwash.training.recipe import load_recipe, read_toml
@@ -39,9 +41,10 @@ from tests.systems.crystals.perovskites import perovskites
 from tests.systems.pictures.discs import discs
 from tests.systems.pictures.shapes import icons
 from tests.systems.protein import chains as proteins
+from tests.systems.segmentation import cells
 
 RECIPES = recipes()
-TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN
+TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION
 STEPS = 4  # losses are always read after the first and the second, and after the last
 
 # What is smaller than in the recipes; a table is changed where a recipe has it. All the rest is the recipes' own.
@@ -65,6 +68,7 @@ SMALLER = {
     "crystals": {"fit": FIT, "width": 16, "layers": 1},
     "predictor": {"fit": FIT, "width": 16, "layers": 1},
     "backbone": {"fit": FIT | {"batch_size": 1}, "width": 16, "layers": 1},
+    "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a
@@ -184,6 +188,8 @@ def small_world(monkeypatch):
     monkeypatch.setattr(train_text_encoder, "captions", words)
     monkeypatch.setattr(train_text_encoder, "fixed_shapes", lambda _: True)  # the same texts on both devices
     monkeypatch.setattr(series, "FIRST_LOOK", STEPS)
+    monkeypatch.setattr(segmentation, "JUDGED_STEPS", 1)
+    monkeypatch.setattr(segmentation, "DEFAULTS", {"steps": 1, "samples": 2, "sampler": "ddim"})
     search = series.early_stopping_steps  # by which fewer may be of use
     monkeypatch.setattr(series, "early_stopping_steps", lambda *how, **more: max(search(*how, **more), STEPS))
     monkeypatch.setattr(language, "fixed_shapes", lambda _: True)  # dropout draws for each position, padding too
@@ -210,6 +216,9 @@ def small_recipe(name, folder):
         keys["model"] = model_of_cubes(keys["data"], folder / "cubes")
     if task == "backbone":
         keys["data"] = proteins.save(folder / "chains.npz", proteins.chains(30))
+    if task == "segmentation":
+        pytest.importorskip("skimage")
+        keys["data"] = cells.folder(folder / "cells", 4)
     module = import_module(TASKS[task].module)
     return module.train, load_recipe(RECIPES[name], module.Recipe, **keys)
 

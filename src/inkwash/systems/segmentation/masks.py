@@ -1,0 +1,138 @@
+"""Files of masks: binary, a number for each object, or a value or colour for each class; which it is, is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from inkwash.errors import UserError
+from inkwash.systems.segmentation.formats import TIFF, Array, opened, read_tiff
+
+Kind = Literal["binary", "objects", "classes"]
+COLOURS = 255  # of a mask, at most
+FEW = 16  # values that may be classes if nobody says so
+VOID = 255  # of a palette: the border of objects in PASCAL VOC
+SCATTERED = 1.5  # regions of a value: more, and it is a class
+JOINED = np.ones((3, 3), bool)  # pixels that touch at a corner are of one region
+
+
+class Mask(NamedTuple):
+    """values (H, W) int64, 0 where nothing is; coloured: whether they are packed colours, or a palette's numbers."""
+
+    values: Array
+    coloured: bool
+
+
+def read_masks(path: Path) -> list[Mask]:
+    """A mask for each slice of the file. UserError for JPEG, whose values are blurred, and for too many colours."""
+    if path.suffix.lower() in TIFF:
+        pages, coloured = read_tiff(path), False
+    else:
+        with opened(path) as picture:
+            if picture.format in ("JPEG", "WEBP"):
+                raise UserError(
+                    f"{path}: a mask as {picture.format}, whose values are blurred; save it as PNG or TIFF"
+                )
+            coloured = picture.mode == "P"
+            page = np.asarray(picture if coloured or picture.mode[0] in "IFL1" else picture.convert("RGB"))
+        pages = [page[..., 0] if picture.mode == "LA" else page]
+    return [to_mask(page, coloured, path) for page in pages]
+
+
+def to_mask(page: Array, coloured: bool, path: Path) -> Mask:
+    if page.ndim == 3 and (page == page[..., :1]).all():
+        page = page[..., 0]
+    if page.dtype.kind == "f" and not (page == page.round()).all():
+        raise UserError(
+            f"{path}: a mask of fractions; save whole numbers: 0 where nothing is, and one for each object"
+        )
+    values = page.astype(np.int64)
+    if values.ndim == 3:
+        values, coloured = values @ np.array([65536, 256, 1]), True
+    if (values < 0).any():
+        raise UserError(f"{path}: a mask with numbers below 0; save 0 where nothing is")
+    found = np.unique(values)
+    if coloured and VOID in found and found[-1] == VOID and len(found) > 2 and found[-2] < VOID // 2:
+        values, found = np.where(values == VOID, 0, values), found[:-1]
+    if coloured and len(found) > COLOURS:
+        raise UserError(
+            f"{path}: a mask of {len(found)} colours; save one for each class, or a value for each object"
+        )
+    return Mask(values, coloured)
+
+
+def regions(values: Array) -> tuple[Array, int]:
+    """(H, W) numbers of connected regions of anything, from 1; and how many there are."""
+    labels, count = ndimage.label(values, structure=JOINED)
+    return labels.astype(np.int32), int(count)
+
+
+def parts(mask: Mask) -> int:
+    """Connected regions of one value each, looked for only where that value is."""
+    compact = np.unique(mask.values, return_inverse=True)[1].reshape(mask.values.shape) + 1
+    compact[mask.values == 0] = 0
+    boxes = ndimage.find_objects(compact.astype(np.int32))
+    return sum(regions(compact[box] == number)[1] for number, box in enumerate(boxes, 1) if box is not None)
+
+
+def kind_of(masks: Sequence[Mask], named: bool) -> tuple[Kind, list[int]]:
+    """What the masks of a data set are, and the values of their classes: one value everywhere is "binary"; values of
+    one region each are "objects", unless they are colours that come again; all else is "classes".
+
+    named: their user names classes, so several values are these. UserError for many values, each in many places.
+    """
+    found = [np.unique(mask.values)[1 if (mask.values == 0).any() else 0 :] for mask in masks]
+    values = np.unique(np.concatenate([*found, np.zeros(0, np.int64)])).astype(np.int64).tolist()
+    if len(values) <= 1 or (not named and all(len(own) <= 1 for own in found) and set(values) <= {1, 255}):
+        return "binary", values
+    if named:
+        return "classes", values
+    coloured = any(mask.coloured for mask in masks)
+    count = sum(map(len, found))
+    scattered = sum(map(parts, masks)) > SCATTERED * count
+    again = coloured and len(values) <= FEW and len(masks) > 1 and count > len(values)
+    if not (scattered or again):
+        return "objects", values
+    if len(values) > FEW:
+        raise UserError(
+            f"the masks have {len(values)} values, each in many places: neither classes nor objects (edges that were "
+            "smoothed look so); save 0 where nothing is, and one value for each class, or for each object"
+        )
+    return "classes", values
+
+
+def to_objects(mask: Mask, kind: Kind, values: Sequence[int], path: Path) -> tuple[Array, Array]:
+    """(labels (H, W) int32: 0, or the number of an object; kinds (n + 1,) uint8: the class of each, that of number 0
+    is 0). Of classes, and of binary masks, each region is an object.
+
+    UserError for values that are no class.
+    """
+    if kind != "classes":
+        found = mask.values > 0
+        labels = regions(found)[0]
+        if kind == "objects":
+            labels[found] = np.unique(mask.values[found], return_inverse=True)[1].reshape(-1) + 1
+        return labels, np.minimum(np.arange(labels.max() + 1), 1).astype(np.uint8)
+    labels, kinds = np.zeros_like(mask.values, np.int32), [0]
+    if strange := set(np.unique(mask.values).tolist()) - {0, *values}:
+        raise UserError(f"{path}: value {min(strange)} is none of the classes' ({', '.join(map(str, values))})")
+    for number, value in enumerate(values, 1):
+        own, count = regions(mask.values == value)
+        labels[own > 0] = own[own > 0] + len(kinds) - 1
+        kinds += [number] * count
+    return labels, np.array(kinds, np.uint8)
+
+
+def describe(kind: Kind, values: Sequence[int], files: int, note: Callable[[str], None]) -> None:
+    """Says what was found."""
+    if kind == "binary":
+        note(f"{files} masks, binary: each region is an object, so objects that touch count as one")
+    elif kind == "objects":
+        note(f"{files} masks with a number for each object")
+    else:
+        names = ", ".join(f"#{value:06x}" if value > 65535 else str(value) for value in values)
+        note(f"{files} masks of {len(values)} classes, by the values {names}: each region is an object")

@@ -1,0 +1,51 @@
+"""Sizes: of a picture as it is and as the network sees it, and of the memory that both take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inkwash.errors import UserError
+from inkwash.training.memory import available_memory
+
+
+def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Rows and columns of a picture as the network sees it."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) at another size: smaller as means of areas, larger bilinear."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    smaller = size[0] < x.shape[2] or size[1] < x.shape[3]
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=smaller)
+
+
+def middle(x: Tensor, size: int) -> Tensor:
+    """A square of this size out of the middle of (1, C, H, W), mirrored where that is smaller."""
+    rows, columns = (max(0, size - side) for side in x.shape[2:])
+    padded = np.pad(x.numpy(force=True), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
+    top, left = ((side - size) // 2 for side in padded.shape[2:])
+    return torch.from_numpy(padded[..., top : top + size, left : left + size].copy()).to(x.device)
+
+
+def needed_memory(height: int, width: int, scale: float, classes: int, samples: int) -> float:
+    """Bytes, about: 40 features of each pixel as the network sees it, the samples there, and of each pixel of the
+    picture its numbers, the mean, the probability and each sample's objects."""
+    seen = height * width * scale**2
+    return 4 * (seen * (40 + 6 * (classes + 1) * samples) + height * width * (12 + 4 * classes + samples))
+
+
+def check_memory(height: int, width: int, scale: float, classes: int, samples: int) -> None:
+    """UserError where a picture needs more than is free."""
+    needed, free = needed_memory(height, width, scale, classes, samples), available_memory(torch.device("cpu"))
+    if needed > free:
+        raise UserError(
+            f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
+            "cut it into pieces, or take fewer samples"
+        )

@@ -1,0 +1,133 @@
+"""COCO's and labelme's JSON, against shapes whose pixels are known."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inkwash.errors import UserError
+from inkwash.systems.segmentation import annotated, rle
+
+pytest.importorskip("skimage")
+WIDTH, HEIGHT = 12, 10
+
+
+def coco(folder, objects, categories=((1, "cell"),), size=(WIDTH, HEIGHT), names=("a.png",)):
+    for name in names:
+        Image.new("L", (WIDTH, HEIGHT)).save(folder / name)
+    images = [{"id": i, "file_name": name, "width": size[0], "height": size[1]} for i, name in enumerate(names)]
+    content = {"images": images, "annotations": [], "categories": [{"id": i, "name": name} for i, name in categories]}
+    for number, (kind, shape) in enumerate(objects):
+        content["annotations"].append({"id": number, "image_id": 0, "category_id": kind, "segmentation": shape})
+    return content
+
+
+def read(folder, content):
+    notes = []
+    found, names = annotated.read_coco(folder / "all.json", content, notes.append)
+    return annotated.to_labels(found[0], names), names, notes
+
+
+@pytest.mark.parametrize(
+    ("polygon", "rows", "columns"),
+    [
+        ([2, 3, 7, 3, 7, 8, 2, 8], (3, 8), (2, 7)),
+        ([0, 0, 12, 0, 12, 10, 0, 10], (0, 10), (0, 12)),
+        ([2.3, 3, 7.3, 3, 7.3, 8, 2.3, 8], (3, 8), (2, 7)),
+    ],
+)
+def test_a_rectangle_covers_the_pixels_between_its_edges(polygon, rows, columns):
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[slice(*rows), slice(*columns)] = True
+    assert (annotated.draw(polygon, HEIGHT, WIDTH) == expected).all()
+
+
+def test_a_disc_has_its_area():
+    angles = np.linspace(0, 2 * np.pi, 200)
+    mask = annotated.draw(np.stack([50 + 30 * np.cos(angles), 50 + 30 * np.sin(angles)], -1), 100, 100)
+    assert mask.sum() == pytest.approx(np.pi * 900, rel=0.005)
+
+
+def test_polygons_run_lengths_and_ids_with_gaps(tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[1:3, 8:11] = True
+    shapes = [(7, [[2, 3, 7, 3, 7, 8, 2, 8]]), (90, {"size": [HEIGHT, WIDTH], "counts": rle.encode(mask)})]
+    (labels, kinds), names, _ = read(tmp_path, coco(tmp_path, shapes, [(90, "late"), (7, "early")]))
+    assert names == ["early", "late"] and kinds.tolist() == [0, 1, 2]
+    assert (labels == 2).sum() == 6 and (labels[1:3, 8:11] == 2).all() and (labels[3:8, 2:7] == 1).all()
+
+
+def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
+    content = coco(
+        tmp_path,
+        [(1, [[0, 0, 6, 0, 6, 6, 0, 6]]), (1, [[3, 3, 9, 3, 9, 9, 3, 9]]), (1, [[0, 0, 12, 0, 12, 10, 0, 10]])],
+    )
+    content["annotations"][2]["iscrowd"] = 1
+    (labels, _), _, notes = read(tmp_path, content)
+    assert (labels == 1).sum() == 36 - 9 and (labels == 2).sum() == 36 and labels[9, 11] == 0
+    assert "1 crowds" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda c: c["images"][0].update(file_name="b.png"),
+            "1 of its 1 pictures are not beside it, nor in images/: b.png",
+        ),
+        (lambda c: c["images"].append(dict(c["images"][0], id=5)), "two pictures are called a.png"),
+        (lambda c: c["annotations"][0].update(category_id=3), "an unknown category 3"),
+        (lambda c: c["annotations"][0].update(image_id=9), "is of a picture 9 that is not listed"),
+        (lambda c: c["images"][0].update(width=99), "a.png is 12 x 10 pixels, by the file 99 x 10"),
+        (lambda c: c["annotations"][0].pop("segmentation"), "'segmentation' is missing or wrong"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 40, 1, 40, 5]]), "a corner at 40, 1 lies outside"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 4, 1]]), "a polygon of 2 corners"),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [9]}),
+            "a mask of .3, 3. for a picture of 10 x 12",
+        ),
+    ],
+)
+def test_mistakes_in_coco_are_one_line(change, says, tmp_path):
+    content = coco(tmp_path, [(1, [[2, 3, 7, 3, 7, 8, 2, 8]])])
+    change(content)
+    with pytest.raises(UserError, match=says):
+        read(tmp_path, content)
+
+
+def labelme(folder, *shapes):
+    Image.new("L", (WIDTH, HEIGHT)).save(folder / "a.png")
+    keys = ("label", "shape_type", "points", "group_id")
+    return {"imagePath": "a.png", "shapes": [dict(zip(keys, shape, strict=True)) for shape in shapes]}
+
+
+def test_shapes_of_labelme(tmp_path):
+    content = labelme(
+        tmp_path,
+        ("b", "rectangle", [[2, 3], [7, 8]], None),
+        ("a", "polygon", [[0, 0], [2, 0], [2, 2], [0, 2]], 4),
+        ("a", "polygon", [[10, 8], [12, 8], [12, 10], [10, 10]], 4),
+        ("a", "line", [[0, 0], [5, 5]], None),
+        ("b", "circle", [[9, 3], [11, 3]], None),
+    )
+    notes = []
+    found = annotated.read_labelme(tmp_path / "a.json", content, notes.append)
+    labels, kinds = annotated.to_labels(found, ["a", "b"])
+    assert kinds.tolist() == [0, 2, 1, 2]
+    assert (labels[3:8, 2:7] == 1).all() and (labels == 2).sum() == 8 and labels[0, 0] == labels[9, 11] == 2
+    assert (labels == 3).sum() == pytest.approx(np.pi * 4, abs=1)
+    assert "1 shapes of type line have no area" in notes[0]
+
+
+def test_a_picture_that_is_missing_is_named(tmp_path):
+    content = labelme(tmp_path) | {"imagePath": "..\\pictures\\b.png"}
+    with pytest.raises(UserError, match=r"its picture ..\\pictures\\b.png is not beside it"):
+        annotated.read_labelme(tmp_path / "a.json", content, print)
+
+
+def test_what_is_no_json_is_said(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        annotated.load(tmp_path / "a.json")
+    assert not annotated.is_coco(json.loads("[]")) and not annotated.is_labelme({"shapes": []})

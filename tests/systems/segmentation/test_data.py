@@ -1,0 +1,194 @@
+"""Folders of pictures and masks: found, parted, and refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from inkwash.errors import UserError
+from inkwash.systems.segmentation.data import near_duplicates, read_data, split
+from tests.systems.segmentation.cells import cells, folder, save
+
+pytest.importorskip("skimage")
+
+
+def names(part):
+    return {one.name for one in part}
+
+
+def test_folders_and_files_beside_each_other_are_the_same(tmp_path):
+    one = read_data(folder(tmp_path / "folders", 3))
+    for i in range(3):
+        picture, labels = cells(i)
+        save(picture, tmp_path / "beside" / f"cell_{i}.png")
+        save(labels.astype(np.uint16), tmp_path / "beside" / f"cell_{i}_masks.png")
+    other = read_data(tmp_path / "beside")
+    assert one.classes == other.classes == ["object"] and len(one.examples) == 3
+    for a, b in zip(one.examples, other.examples, strict=True):
+        assert (
+            a.name == b.name
+            and a.digest == b.digest
+            and (a.labels == b.labels).all()
+            and (a.picture == b.picture).all()
+        )
+        assert a.labels.max() == 5
+
+
+def test_slices_of_stacks_are_examples_of_one_group(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pairs = [cells(i) for i in range(4)]
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([pair[0] for pair in pairs]), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "stack_masks.tif",
+        np.stack([pair[1] for pair in pairs]).astype(np.uint16),
+        photometric="minisblack",
+    )
+    data = read_data(tmp_path)
+    assert [one.name for one in data.examples] == [f"stack-{i}" for i in (1, 2, 3, 4)]
+    assert {one.group for one in data.examples} == {"stack"}
+    assert (data.examples[2].labels == pairs[2][1]).all()
+
+
+def test_what_was_found_is_said(tmp_path):
+    notes = []
+    folder(tmp_path, 3, "binary")
+    save(cells(9)[0], tmp_path / "images" / "lone.png")
+    read_data(tmp_path, note=notes.append)
+    assert notes == [
+        "1 pictures have no mask, and are left out: lone",
+        "3 masks, binary: each region is an object, so objects that touch count as one",
+    ]
+
+
+def test_coco_of_a_folder(tmp_path):
+    content = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "cell"}, {"id": 1, "name": "dirt"}]}
+    for i in range(3):
+        save(cells(i)[0], tmp_path / "images" / f"{i}.png")
+        content["images"].append({"id": i, "file_name": f"{i}.png", "width": 48, "height": 48})
+        shape = [[1, 1, 9, 1, 9, 9, 1, 9]]
+        content["annotations"].append({"id": i, "image_id": i, "category_id": 1 + 2 * (i % 2), "segmentation": shape})
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    data = read_data(tmp_path)
+    assert data.classes == ["dirt", "cell"] and [one.kinds[1] for one in data.examples] == [1, 2, 1]
+    only = read_data(tmp_path, ("cell",))
+    assert only.classes == ["cell"] and [int(one.labels.max()) for one in only.examples] == [0, 1, 0]
+
+
+def test_the_split_has_its_shares_and_is_always_the_same(tmp_path):
+    data = read_data(folder(tmp_path, 20))
+    parts = split(data, tmp_path)
+    assert [len(part) for part in parts] == [14, 2, 4]
+    again = split(data._replace(examples=data.examples[::-1]), tmp_path)
+    assert [names(part) for part in parts] == [names(part) for part in again]
+    assert set.union(*map(names, parts)) == names(data.examples)
+
+
+def test_groups_stay_whole(tmp_path):
+    for i in range(12):
+        picture, labels = cells(i)
+        save(picture, tmp_path / f"slide{i // 3}_{i}.png")
+        save(labels.astype(np.uint8), tmp_path / f"slide{i // 3}_{i}_mask.png")
+    parts = split(read_data(tmp_path, group=r"(slide\d+)_"), tmp_path)
+    assert sorted(map(len, parts)) == [3, 3, 6]
+    slides = [{name.split("_")[0] for name in names(part)} for part in parts]
+    assert not set.intersection(slides[0], slides[1] | slides[2]) and not slides[1] & slides[2]
+    with pytest.raises(UserError, match="a pattern with one bracket is needed"):
+        read_data(tmp_path, group="(slide")
+    with pytest.raises(UserError, match="'patient' is in no file's name, nor a column"):
+        read_data(tmp_path, group="patient")
+
+
+def test_a_list_is_followed(tmp_path):
+    folder(tmp_path, 8)
+    rows = [f"cell_{i},{'val' if i < 3 else 'train'},{i // 2}" for i in range(8)]
+    (tmp_path / "index.csv").write_text("\n".join(["name,split,patient", *rows]))
+    training, choices, table = split(read_data(tmp_path), tmp_path)
+    assert names(table) == {"cell_0", "cell_1", "cell_2"} and len(choices) == 1 and len(training) == 4
+    with pytest.raises(UserError, match="has '1' to learn from and to measure on"):
+        split(read_data(tmp_path, group="patient"), tmp_path)
+    (tmp_path / "index.csv").write_text("name,split\ncell_1,some\n")
+    with pytest.raises(UserError, match="split 'some': train, val or test is needed"):
+        read_data(tmp_path)
+
+
+def test_near_duplicates_are_named(tmp_path):
+    folder(tmp_path, 6)
+    brighter = np.clip(cells(1)[0].astype(int) + 9, 0, 255).astype(np.uint8)
+    save(brighter, tmp_path / "images" / "copy.png")
+    save(cells(1)[1].astype(np.uint8), tmp_path / "masks" / "copy.png")
+    examples = {one.name: one for one in read_data(tmp_path).examples}
+    copy = examples.pop("copy")
+    assert near_duplicates([list(examples.values()), [copy]]) == [("cell_1", "copy")]
+    assert near_duplicates([list(examples.values())[:3], list(examples.values())[3:]]) == []
+
+
+def test_a_class_that_is_missing_where_it_is_learned_is_said(tmp_path):
+    for i in range(6):
+        values = np.zeros((24, 24), np.uint8)
+        values[2:8, 2:8], values[12:18, 2:8] = 1, 1
+        if i == 0:
+            values[2:8, 12:18] = 2
+        save(cells(i, 24, 1)[0], tmp_path / "images" / f"cell_{i}.png")
+        save(values, tmp_path / "masks" / f"cell_{i}.png")
+    rows = [f"cell_{i},{'test' if i == 0 else 'train'}" for i in range(6)]
+    (tmp_path / "split.csv").write_text("\n".join(["name,split", *rows]))
+    with pytest.raises(UserError, match="class 'rare' is in no picture of the training part"):
+        split(read_data(tmp_path, ("usual", "rare")), tmp_path)
+
+
+def no_masks(path):
+    for i in range(3):
+        save(cells(i)[0], path / f"{i}.png")
+
+
+def other_size(path):
+    folder(path, 3)
+    save(cells(0, 40)[1].astype(np.uint8), path / "masks" / "cell_0.png")
+
+
+def empty(path):
+    folder(path, 3)
+    for i in range(3):
+        save(np.zeros((48, 48), np.uint8), path / "masks" / f"cell_{i}.png")
+
+
+def one(path):
+    folder(path, 1)
+
+
+def twice(path):
+    folder(path, 3)
+    save(cells(0)[0], path / "images" / "cell_0.tif")
+
+
+def masks_twice(path):
+    folder(path, 3)
+    save(cells(0)[1].astype(np.uint8), path / "labels" / "cell_0.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            no_masks,
+            "no masks found for 3 pictures; looked in masks or labels for the names that images/ has",
+        ),
+        (other_size, "40 x 40 pixels, but cell_0.png has 48 x 48"),
+        (empty, "all 3 masks are empty"),
+        (one, "1 pictures, or groups of them, .* 3 at least are needed"),
+        (twice, "two pictures are called cell_0: cell_0.png and cell_0.tif"),
+        (masks_twice, "two masks are called cell_0"),
+    ],
+)
+def test_bad_folders_are_one_line(make, says, tmp_path):
+    make(tmp_path)
+    with pytest.raises(UserError, match=says) as caught:
+        split(read_data(tmp_path), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_number_of_classes_is_said(tmp_path):
+    with pytest.raises(UserError, match="3 classes are named, the masks have 5 values beside 0: 1, 2, 3, 4, 5"):
+        read_data(folder(tmp_path, 3), ("a", "b", "c"))
+    with pytest.raises(UserError, match="a folder of pictures and masks is needed"):
+        read_data(tmp_path / "images" / "cell_0.png")

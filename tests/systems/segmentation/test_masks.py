@@ -1,0 +1,93 @@
+"""Binary, objects or classes: what is found, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inkwash.errors import UserError
+from inkwash.systems.segmentation.masks import Mask, describe, kind_of, read_masks, to_objects
+from tests.systems.segmentation.cells import cells, save
+
+BINARY = [Mask(255 * (cells(i)[1] > 0).astype(np.int64), False) for i in range(3)]
+OBJECTS = [Mask(cells(i)[1].astype(np.int64), False) for i in range(3)]
+CLASSES = [Mask(np.where(cells(i)[1] > 0, 1 + cells(i)[1] % 2, 0).astype(np.int64), False) for i in range(3)]
+
+
+@pytest.mark.parametrize(("masks", "kind"), [(BINARY, "binary"), (OBJECTS, "objects"), (CLASSES, "classes")])
+def test_what_the_masks_are_is_found_and_said(masks, kind):
+    found, values = kind_of(masks, named=False)
+    notes = []
+    describe(found, values, len(masks), notes.append)
+    assert (
+        found == kind
+        and {"binary": "touch count as one", "objects": "a number for each", "classes": "1, 2"}[kind] in notes[0]
+    )
+
+
+def test_named_values_are_classes_even_with_one_region_each():
+    assert kind_of(OBJECTS, named=True) == ("classes", [1, 2, 3, 4, 5])
+
+
+def test_a_binary_mask_is_parted_into_its_regions():
+    truth = cells(0)[1]
+    labels, kinds = to_objects(BINARY[0], "binary", [255], "a.png")
+    assert labels.max() == truth.max() == len(kinds) - 1 and ((labels > 0) == (truth > 0)).all()
+    assert set(kinds[1:]) == {1} and kinds[0] == 0
+
+
+def test_numbers_with_gaps_become_numbers_without():
+    labels, kinds = to_objects(Mask(np.array([[0, 7], [900, 7]]), False), "objects", [], "a.png")
+    assert labels.tolist() == [[0, 1], [2, 1]] and kinds.tolist() == [0, 1, 1]
+
+
+def test_classes_keep_their_order_and_their_regions():
+    values = np.array([[5, 0, 9], [5, 0, 9], [0, 0, 0], [9, 0, 0]])
+    labels, kinds = to_objects(Mask(values, False), "classes", [5, 9], "a.png")
+    assert kinds.tolist() == [0, 1, 2, 2] and (kinds[labels] == np.select([values == 5, values == 9], [1, 2])).all()
+    with pytest.raises(UserError, match="value 9 is none of the classes'"):
+        to_objects(Mask(values, False), "classes", [5], "a.png")
+
+
+def test_colours_and_palettes(tmp_path):
+    picture = np.zeros((6, 6, 3), np.uint8)
+    picture[:2], picture[4:] = (255, 0, 0), (0, 0, 255)
+    (mask,) = read_masks(save(picture, tmp_path / "a.png"))
+    assert mask.coloured and np.unique(mask.values).tolist() == [0, 255, 255 * 65536]
+    indexed = Image.fromarray(np.array([[0, 1, 255], [2, 1, 255]], np.uint8))
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [224, 224, 192] * 253)
+    indexed.save(tmp_path / "voc.png")
+    (mask,) = read_masks(tmp_path / "voc.png")
+    assert mask.coloured and mask.values.tolist() == [[0, 1, 0], [2, 1, 0]]  # 255 is VOC's border
+
+
+def test_colours_that_come_again_are_classes_though_each_is_one_region():
+    values = np.zeros((6, 6), np.int64)
+    values[:2], values[4:] = 1, 2
+    assert kind_of([Mask(values, True)] * 2, named=False)[0] == "classes"
+    assert kind_of([Mask(values, False)] * 2, named=False)[0] == "objects"
+
+
+def test_sixteen_bits_and_slices(tmp_path):
+    pytest.importorskip("tifffile")
+    stack = np.stack([cells(i)[1] + 300 for i in range(2)]).astype(np.uint16)
+    pages = [Image.fromarray(page) for page in stack]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert [
+        (mask.values == page).all() for mask, page in zip(read_masks(tmp_path / "a.tif"), stack, strict=True)
+    ] == [True] * 2
+
+
+def test_masks_that_are_none_are_one_line(tmp_path):
+    many = np.zeros((20, 20, 3), np.uint8)
+    many[..., 0], many[..., 1] = np.arange(20)[:, None], np.arange(20)
+    with pytest.raises(UserError, match="a mask of 400 colours"):
+        read_masks(save(many, tmp_path / "many.png"))
+    with pytest.raises(UserError, match="a mask as JPEG, whose values are blurred"):
+        read_masks(save(many, tmp_path / "many.jpg"))
+    soft = np.asarray(
+        Image.fromarray((255 * (cells(0, 200, 20)[1] > 0)).astype(np.uint8)).resize(
+            (120, 120), Image.Resampling.BILINEAR
+        )
+    )
+    with pytest.raises(UserError, match="neither classes nor objects"):
+        kind_of([Mask(soft.astype(np.int64), False)], named=False)
