@@ -43,6 +43,7 @@ REFERENCE = {
         "inkwash.systems.protein.scaffold.scaffold",
         "inkwash.systems.protein.scaffold.Scaffold",
     ],
+    "Segmentation": ["inkwash.systems.segmentation.model.SegmentationModel"],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],
     "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],

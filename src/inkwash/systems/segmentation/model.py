@@ -71,7 +71,7 @@ class SegmentationModel(TorchModel):
     smallest of its objects in a picture's pixels, steps, samples, sampler, temperature and counts (see
     `calibration`), train and choices (digests of the pictures that it has seen), members, and the network's own.
 
-    >>> model = inkwash.load("nuclei")
+    >>> model = inkwash.load("runs/nuclei/model")
     >>> model.segment(picture, samples=9).probability
     """
 

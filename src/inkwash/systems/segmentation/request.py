@@ -38,7 +38,7 @@ class Segment(Request):
         Media("folder"),
         Help("A picture, a TIFF stack, or a folder of them.", argument=True),
     ]
-    model: ModelName = "nuclei"
+    model: ModelName
     samples: Samples = None
     steps: Steps = None
     sampler: Sampler = None
@@ -99,7 +99,7 @@ class Evaluate(Request):
     """Measure a model on pictures that it never saw: pixels, edges, objects, counts, and whether its probabilities
     mean what they say; beside Otsu's threshold, and other models in the same run."""
 
-    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"
+    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
     data: Folder
     classes: Annotated[
         tuple[str, ...], MaxLen(100), Help("As in training: a class; again for more, by the order of the values.")
@@ -115,5 +115,5 @@ class Evaluate(Request):
 class Tune(tune.Tune):
     """Learn how to draw masks in few steps; then `inkwash segment --sampler tuned --steps 5`."""
 
-    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"
+    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
     data: Annotated[File | tuple[File, ...], Media("folder"), Help("Pictures of the kind that it was trained on.")]
