@@ -19,6 +19,7 @@ from inkwash.studio.tables import models
 from inkwash.weights.shipped import locate
 from tests.studio.conftest import Running, asked, fox, sent
 from tests.systems.checkpoints.test_facts import single
+from tests.systems.segmentation import toy
 from tests.weights.test_scan import write
 
 PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login"), ("post", "/api/enter")}
@@ -73,7 +74,9 @@ def routes(tmp):
 def studio(tmp_path_factory):
     """One with a model of each system."""
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
-    running = Running(tmp_path_factory.mktemp("studio") / "home", "--model", str(file))
+    cells = tmp_path_factory.mktemp("models") / "cells"
+    toy.model().save(cells)
+    running = Running(tmp_path_factory.mktemp("studio") / "home", "--model", str(file), "--model", str(cells))
     yield running
     running.stop()
 

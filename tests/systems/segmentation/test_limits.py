@@ -14,7 +14,7 @@ from inkwash.weights.files import WEIGHTS
 from tests.systems.segmentation.toy import model
 
 VERB = systems()["segmentation"].verbs["segment"]
-REQUEST = Segment(pictures=File("0" * 64, "a.png"))
+REQUEST = Segment(model="toy", pictures=File("0" * 64, "a.png"))
 
 
 def test_defaults_are_the_model_s_and_a_plain_one_has_no_samples(tmp_path):

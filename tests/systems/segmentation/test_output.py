@@ -21,7 +21,7 @@ from tests.systems.segmentation.cells import cells
 pytest.importorskip("skimage")
 PICTURE, LABELS = cells(4)
 KINDS = np.array([0, 1, 2, 1, 1, 2], np.uint8)
-REQUEST = Segment(pictures=File("0" * 64, "a.png"), coco=True, geojson=True, rois=True)
+REQUEST = Segment(model="toy", pictures=File("0" * 64, "a.png"), coco=True, geojson=True, rois=True)
 
 
 def found(samples=3):
@@ -46,7 +46,7 @@ def test_every_file_is_there_and_no_other(tmp_path):
     others = ["-objects.csv", "-outlines.geojson", "-probability.tif", "-rois.zip", "-samples.tif"]
     assert sorted(files) == sorted(pictures + others)
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
-    plain = Segment(pictures=File("0" * 64, "a.png"))
+    plain = Segment(model="toy", pictures=File("0" * 64, "a.png"))
     (tmp_path / "other").mkdir()
     single = found()._replace(kinds=np.minimum(KINDS, 1), probability=found().probability[:1])
     one = output.write_picture(single, PICTURE, ["red"], tmp_path / "other" / "a", plain, {})
