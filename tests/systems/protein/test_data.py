@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
@@ -127,6 +127,10 @@ def test_rods_and_broken_chains_are_not_compact() -> None:
     assert not data.compact(Chain("1ABC_A", np.where(np.arange(60)[:, None, None] == 7, np.nan, whole)))
 
 
+# of three entries, by two sequences of the third
+@example(
+    [(16, "B", "O"), (30, "B", "K"), (15, "B", "L"), (15, "B", "L"), (2, "A", "N"), (2, "C", "O"), (2, "C", "K")]
+)
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ABC"), st.sampled_from("KLMNO")), max_size=60))
 def test_kin_stay_together_in_any_order(drawn: list[tuple[int, str, str]]) -> None:
     """Chains of an entry, of a sequence, and so on: no two parts share an entry or a sequence."""

@@ -146,7 +146,7 @@ def _families(chains: Sequence[Chain]) -> list[int]:
 
     def root(i: int) -> int:
         while parent[i] != i:
-            i = parent[i] = parent[parent[i]]
+            parent[i] = i = parent[parent[i]]  # from left to right: halves the path, then walks it
         return i
 
     seen: dict[tuple[str, str], int] = {}
