@@ -23,6 +23,6 @@ class Engine(NamedTuple):
 
 
 ENGINES = {
-    "joint": Engine(joint.JointNetwork, joint.loss, joint.sample, 150),
+    "joint": Engine(joint.JointNetwork, joint.loss, joint.sample, joint.STEPS),
     "cdvae": Engine(CrystalVAE, cdvae.loss, cdvae.sample, cdvae.LEVELS),
 }

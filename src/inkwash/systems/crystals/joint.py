@@ -30,6 +30,7 @@ TIME = 64  # numbers that a time becomes
 KNOWN_KINDS = 0.25  # of the training crystals come with their kinds
 UNCONDITIONAL = 0.2  # come without any property; of the others each property is left out as often
 KINDS_SHIFT = 0.1
+STEPS = 150  # fewer leave more atoms of carbon too close
 FIELDS = ("lattice", "coordinates", "kinds")
 WEIGHTS = {"lattice": 1.0, "coordinates": 1.0, "kinds": 0.5}
 
@@ -177,7 +178,7 @@ def sample(
     kinds: Tensor | None = None,
     allowed: Tensor | None = None,
     guidance: float = 1.0,
-    steps: int = 150,
+    steps: int = STEPS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
     """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}.
