@@ -81,6 +81,13 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
     return [system.name, word, *rest]
 
 
+def expand_recipe(arguments: list[str]) -> list[str]:
+    """`inkwash SYSTEM train NAME` with the path of the shipped recipe of this name."""
+    position = 2 + target_position("train", arguments[2:])
+    named = [str(find_recipe(name) or name) for name in arguments[position : position + 1]]
+    return [*arguments[:position], *named, *arguments[position + 1 :]]
+
+
 def expand_generate(arguments: list[str]) -> list[str]:
     """`inkwash generate ... --model MODEL` with the system of the model before it, where that is not pictures', and
     its path for the name of a checkpoint in the folders that were added."""
