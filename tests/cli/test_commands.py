@@ -198,6 +198,7 @@ def test_the_help_names_the_samplers(capsys):
         (["train", "pictures"], "neither a recipe nor data of your own"),
         (["train", "pictures", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["series", "train", "exchange", "--data", "nowhere"], "nowhere: no such file"),
+        (["segment", "train", "nuclei", "--data", "nowhere"], "nowhere: no such file"),
         (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
         (["evaluate", "--per-row", "-5"], "per_row = -5: choose a whole number from 6"),

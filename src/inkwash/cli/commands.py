@@ -20,7 +20,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
 from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
-from inkwash.systems.base import options
+from inkwash.systems.base import File, options
 from inkwash.systems.train import task_of
 from inkwash.weights.shipped import CHECKPOINTS, find_recipe, locate, queues, recipes, shipped
 
@@ -79,6 +79,17 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
     if word not in system.verbs:
         raise UserError(f"{target}: {system.name} has no {word}; it has {', '.join(system.verbs)}")
     return [system.name, word, *rest]
+
+
+def expand_command(arguments: list[str]) -> list[str]:
+    """`inkwash segment train ...` as `inkwash segmentation train ...`: after a system's own word another of its verbs,
+    where the word takes files and none is called so."""
+    for system in systems().values():
+        if arguments[:1] == [system.command] and arguments[1:2] and arguments[1] in system.verbs:
+            taken = next((one for one in options(next(iter(system.verbs.values())).request).values() if one.argument))
+            if taken.kind is File and not Path(arguments[1]).exists():
+                return [system.name, *arguments[1:]]
+    return arguments
 
 
 def expand_recipe(arguments: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ SYSTEM = System(
     modules={"torch": "", "scipy": "", "skimage": ""},
     tasks=("segmentation",),
     makes=f"{__name__}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 
