@@ -82,12 +82,13 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
 
 
 def expand_command(arguments: list[str]) -> list[str]:
-    """`inkwash segment train ...` as `inkwash segmentation train ...`: after a system's own word another of its verbs,
-    where the word takes files and none is called so."""
+    """`inkwash segment train ...` as `inkwash segmentation train ...`: after a system's own word another of its
+    verbs, where the word takes a file and none is called so."""
     for system in systems().values():
         if arguments[:1] == [system.command] and arguments[1:2] and arguments[1] in system.verbs:
-            taken = next((one for one in options(next(iter(system.verbs.values())).request).values() if one.argument))
-            if taken.kind is File and not Path(arguments[1]).exists():
+            first = next(iter(system.verbs.values()))
+            takes_file = any(option.argument and option.kind is File for option in options(first.request).values())
+            if takes_file and not Path(arguments[1]).exists():
                 return [system.name, *arguments[1:]]
     return arguments
 
@@ -312,7 +313,7 @@ def speed() -> Iterator[tuple[str, str, str]]:
         yield "torch's threads", str(torch.get_num_threads()), "Python, where nothing else is said"
     if "emoji" in shipped():
         from inkwash.systems.pictures.model import read_index
-        from inkwash.systems.pictures.runtimes import fastest
+        from inkwash.weights.graph import fastest
 
         folders = [component.folder for component in read_index(shipped()["emoji"]).values()]
         yield "runtime", fastest(folders, "cpu", "float32"), "generate, if --runtime says no other"

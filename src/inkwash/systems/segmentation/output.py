@@ -27,7 +27,7 @@ COLOURS = ((255, 210, 0), (0, 200, 255), (255, 90, 160), (120, 255, 90), (255, 1
 def write_picture(
     found: Segmentation, picture: Array, classes: Sequence[str], target: Path, request: Any, recipe: Row
 ) -> dict[str, Path]:
-    """The files of a picture by their endings, "-mask.png", ...: TARGET-mask.png, ...; each PNG has the recipe in it."""
+    """The files of a picture by their endings, "-mask.png", ...: TARGET-mask.png, ...; a PNG has the recipe in it."""
     endings = [
         "-overlay.png",
         "-mask.png",
