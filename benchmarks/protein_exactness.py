@@ -205,16 +205,17 @@ def report(folder: Path, steps: list[int], motifs: dict[str, Array], options: di
     return options | {"statistics": NAMES, "rows": rows}
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    print(f"{'steps':>5} {'motif':>5} {'source':<22}{'n':>6}  " + "".join(f"{name:>26}" for name in NAMES))
-    for row in rows:
-        cells = [f"{m:.3f} +- {e:.3f}" for m, e in zip(row.get("mean", ()), row.get("error", ()), strict=True)]
-        z = next((value for key, value in row.items() if key.startswith("z") and value), None)
-        cells = [f"{cell} (z {x:.1f})" for cell, x in zip(cells, z, strict=True)] if z else cells
-        print(
-            f"{row['steps']:>5} {row['motif']:>5} {row['source']:<22}{row['n']:>6}  "
-            + "".join(f"{c:>26}" for c in cells)
-        )
+def markdown(found: dict[str, Any]) -> str:
+    """Each statistic with its standard error, and how many of these it is away from the chains kept within 0.5 A."""
+    names = found["statistics"]
+    lines = [f"| steps | motif | source | n | {' | '.join(names)} |", f"|---:|---:|---|---:|{'---:|' * len(names)}"]
+    for row in found["rows"]:
+        cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(row.get("mean", ()), row.get("error", ()), strict=True)]
+        z = row.get(f"z, {max(TOLERANCES):g} A")
+        cells = [f"{cell} ({x:+.1f})" for cell, x in zip(cells, z, strict=True)] if z else cells
+        cells += [""] * (len(names) - len(cells))
+        lines.append(f"| {row['steps']} | {row['motif']} | {row['source']} | {row['n']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -269,7 +270,7 @@ def main() -> None:
         jobs = [job for job in jobs if next(job, job) is not job]
         found = report(folder, given.steps, motifs, facts | {"length": LENGTH})
         common.save(RESULT, found)
-    show(found["rows"])
+    print(markdown(found))
 
 
 if __name__ == "__main__":

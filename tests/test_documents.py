@@ -172,8 +172,11 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     assert saved["hash"] == report["emoji"]["sha256"]
 
 
-@pytest.mark.parametrize(("name", "page"), [("backbone", "proteins"), ("perov", "crystals"), ("carbon", "crystals")])
-def test_the_figures_of_the_sciences_are_those_of_their_reports(name, page):
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("backbone", "proteins"), ("perov", "crystals"), ("carbon", "crystals"), ("nuclei", "vision")],
+)
+def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     """And the evaluations are of the shipped weights, whose cards have them all."""
     import inkwash
 

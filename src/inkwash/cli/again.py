@@ -76,7 +76,8 @@ def run(recipe: dict[str, Any], file: Path, inputs: Path | None, device: str | N
     try:
         system = systems()[recipe["system"]]
         verb = system.verbs[recipe["verb"]]
-        known = system.recipe_of and resolve(system.recipe_of)(file) is not None
+        reader = system.recipe_of  # without one its files are pictures
+        known = resolve(reader)(file) is not None if reader else file.suffix in verb.endings
         if verb.lasting or not known:  # it would write elsewhere, or no such file
             raise UserError(f"{system.name} {recipe['verb']} makes no such file")
         device = device or recipe["device"].partition(":")[0]

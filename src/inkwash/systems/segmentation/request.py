@@ -38,7 +38,7 @@ class Segment(Request):
         Media("folder"),
         Help("A picture, a TIFF stack, or a folder of them.", argument=True),
     ]
-    model: ModelName
+    model: ModelName = "nuclei"
     samples: Samples = None
     steps: Steps = None
     sampler: Sampler = None
@@ -99,7 +99,7 @@ class Evaluate(Request):
     """Measure a model on pictures that it never saw: pixels, edges, objects, counts, and whether its probabilities
     mean what they say; beside Otsu's threshold, and other models in the same run."""
 
-    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
+    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"
     data: Folder
     classes: Annotated[
         tuple[str, ...], MaxLen(100), Help("As in training: a class; again for more, by the order of the values.")
@@ -115,7 +115,7 @@ class Evaluate(Request):
 class Tune(tune.Tune):
     """Learn how to draw masks in few steps; then `inkwash segment --sampler tuned --steps 5`."""
 
-    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
+    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"
     data: Annotated[File | tuple[File, ...], Media("folder"), Help("Pictures of the kind that it was trained on.")]
 
 
@@ -123,4 +123,4 @@ class Tune(tune.Tune):
 class Export(Request):
     """Write a model's networks as ONNX graphs beside its weights, to find masks without torch."""
 
-    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
+    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"
