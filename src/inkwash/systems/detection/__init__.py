@@ -1,0 +1,1 @@
+"""Detection: boxes around objects, by diffusion or in one pass."""
