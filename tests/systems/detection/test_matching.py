@@ -37,7 +37,9 @@ def test_a_likelier_class_is_cheaper():
 
 
 def test_an_object_has_as_many_as_its_ious_sum_to():
-    """Four on the object and one beside, whose IoUs sum to a little more than 4; of an object that nothing overlaps, one."""
+    """Four on the object and one beside, whose IoUs sum to a little more than 4.
+
+    Of an object that nothing overlaps, one."""
     here, there = [0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.8, 0.8]
     corners = torch.tensor([here] * 4 + [[0.27, 0.1, 0.47, 0.3], [0.4, 0.4, 0.5, 0.5]])
     truth = torch.tensor([here, there])

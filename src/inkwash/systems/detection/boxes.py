@@ -82,8 +82,8 @@ def nms(corners: Tensor, scores: Tensor, kinds: Tensor, threshold: float = 0.5) 
 
 
 def level_of(corners: Tensor, features: Sequence[Tensor]) -> Tensor:
-    """On which level of a pyramid (B, C, h, w), each half as fine as the one before, a box (B, N, 4) is looked at: the
-    larger, the coarser (FPN, Lin et al. 2017, 1612.03144, equation 1)."""
+    """On which level of a pyramid (B, C, h, w), each half as fine as the one before, a box (B, N, 4) is looked at:
+    the larger, the coarser (FPN, Lin et al. 2017, 1612.03144, equation 1)."""
     height, width = features[0].shape[2:]
     side = (areas(corners) * height * width).sqrt()  # in cells of the finest
     return (side / CELLS).clamp(min=1).log2().long().clamp(max=len(features) - 1)
@@ -105,7 +105,7 @@ def roi_align(features: Sequence[Tensor], corners: Tensor, size: int, samples: i
     levels, found = level_of(corners, features), None
     for number, level in enumerate(features):
         own = F.grid_sample(level, points.flatten(1, 2), padding_mode="border", align_corners=False)
-        own = F.avg_pool2d(own, samples).unflatten(2, (-1, size)).transpose(1, 2)  # (B, N, C, size, size)
+        own = F.avg_pool2d(own, samples).reshape(*own.shape[:2], -1, size, size).transpose(1, 2)
         found = own if found is None else torch.where((levels == number)[..., None, None, None], own, found)
     assert found is not None
     return found

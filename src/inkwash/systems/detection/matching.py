@@ -22,8 +22,8 @@ def focal(logits: Tensor, positive: bool) -> Tensor:
 
 
 def costs(logits: Tensor, corners: Tensor, kinds: Tensor, truth: Tensor) -> Tensor:
-    """(N, M): what it costs that a prediction, logits (N, K) and corners (N, 4), answers for an object, kinds (M,) and
-    truth (M, 4): 2 focal + 5 L1 + 2 (1 - GIoU), and 100 where its middle is outside."""
+    """(N, M): what it costs that a prediction, logits (N, K) and corners (N, 4), answers for an object, kinds (M,)
+    and truth (M, 4): 2 focal + 5 L1 + 2 (1 - GIoU), and 100 where its middle is outside."""
     classes = (focal(logits, True) - focal(logits, False))[:, kinds]
     far = (corners[:, None] - truth).abs().sum(-1)
     cost = FOCAL * classes + L1 * far + GIOU * (1 - pairwise(giou, corners, truth))

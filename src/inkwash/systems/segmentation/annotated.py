@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inkwash.codecs.picture_files import Array, opened
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import Array, opened
 from inkwash.systems.segmentation.rle import decode
 
 FINE = 4  # parts of a pixel, along each side, by which a polygon's share of it is found

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from inkwash import diffusion
+from inkwash.codecs.picture_files import Array, normalised
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
 from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
-from inkwash.systems.segmentation.formats import Array, normalised
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
 from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size
