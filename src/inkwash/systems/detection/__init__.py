@@ -20,7 +20,7 @@ SYSTEM = System(
     },
     load=f"{__name__}.model:DetectionModel.load",
     command="detect",
-    modules={"torch": "detect, train, evaluate", "pycocotools": "train, evaluate"},
+    modules={"torch": "", "scipy": "", "pycocotools": "train, evaluate"},
     tasks=("detection",),
     makes=f"{__name__}:makes",
 )

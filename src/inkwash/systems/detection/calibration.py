@@ -20,8 +20,8 @@ def calibrated(scores: Array, a: float, b: float) -> Array:
 
 
 def fit_calibration(scores: Sequence[float] | Array, right: Sequence[bool] | Array) -> tuple[float, float]:
-    """(a, b) of the least cross-entropy of `calibrated` scores to whether their boxes are right. (1, 0), which changes
-    nothing, where all are right, or none."""
+    """(a, b) of the least cross-entropy of `calibrated` scores to whether their boxes are right. (1, 0), which
+    changes nothing, where all are right, or none."""
     z, truth = logit(np.clip(np.asarray(scores, float), EDGE, 1 - EDGE)), np.asarray(right, bool)
     if truth.all() or not truth.any():
         return 1.0, 0.0

@@ -25,7 +25,7 @@ def set_loss(kinds: Tensor) -> Callable[[Term], Tensor]:
         extra = term.prediction.extra
         assert extra is not None
         truth = to_corners(from_state(term.x0))
-        total = term.x0.new_zeros(len(kinds))
+        total = torch.zeros(len(kinds), device=kinds.device)
         for stage in range(extra["logits"].shape[1]):
             total = total + stage_loss(extra["logits"][:, stage], extra["boxes"][:, stage], truth, kinds)
         return total

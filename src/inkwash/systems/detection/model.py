@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.codecs.picture_files import Array, normalised
+from inkwash.codecs.picture_files import Array
 from inkwash.diffusion.denoiser import Denoiser
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.samplers import StepResult
@@ -22,10 +21,10 @@ from inkwash.systems.detection.calibration import calibrated
 from inkwash.systems.detection.candidates import Candidates, best_of, joined, spread_over
 from inkwash.systems.detection.losses import to_boxes
 from inkwash.systems.detection.networks import DetectionNetwork
+from inkwash.systems.detection.sizes import Prepared, prepare
 from inkwash.systems.torch_model import TorchModel
 
 RENEWED = 0.5  # boxes of a lower score are drawn anew after each step
-FINE = 4  # a picture is first made smaller by whole pixels, to no less than so many times what the network sees
 CELLS = 300  # of the head without diffusion: the best that are looked at
 KEYS = (  # of the facts, beside the network's
     "engine", "classes", "ids", "size", "boxes", "steps", "samples", "calibration", "common", "train", "choices",
@@ -130,7 +129,8 @@ class DetectionModel(TorchModel):
     @property
     def multiple(self) -> int:
         """Of which a side is, as the network sees it."""
-        return 2 ** len(self.config["network"]["widths"])
+        halvings: int = len(self.config["network"]["widths"])
+        return 1 << halvings
 
     def candidates(
         self,
@@ -198,47 +198,6 @@ class DetectionModel(TorchModel):
             None if spread is None else spread.numpy(force=True)[keep] * np.array([*prepared.frame, *prepared.frame]),
             None if share is None else share.numpy(force=True)[keep],
         )
-
-
-class Prepared(NamedTuple):
-    """A picture as the network sees it, (1, 3, h, w), its own width and height, and how many of its pixels the
-    network's width and height are: a little more where it was filled up."""
-
-    x: Tensor
-    size: tuple[int, int]
-    frame: tuple[float, float]
-
-
-def prepare(picture: Array, size: int, multiple: int) -> Prepared:
-    """Its longer side as `size` pixels; filled up with grey on the right and below to a multiple of `multiple`."""
-    height, width = picture.shape[:2]
-    x = resized(picture, size)
-    rows, columns = (-side % multiple for side in x.shape[2:])
-    x = F.pad(x, (0, columns, 0, rows))
-    scale = shape_of((width, height), size)
-    frame = (x.shape[3] * width / scale[0], x.shape[2] * height / scale[1])
-    return Prepared(x, (width, height), frame)
-
-
-def shape_of(size: tuple[int, int], longer: int) -> tuple[int, int]:
-    """Width and height of a picture whose longer side is to be so long."""
-    factor = longer / max(size)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def resized(picture: Array, size: int) -> Tensor:
-    """(1, 3, h, w) from -1 to 1, the longer side being `size`: smaller as means of areas, larger bilinear."""
-    height, width = picture.shape[:2]
-    columns, rows = shape_of((width, height), size)
-    step = max(1, min(height // (FINE * rows), width // (FINE * columns)))
-    if step > 1:  # by whole pixels first: a huge picture is nowhere in memory as floats
-        cut = picture[: height // step * step, : width // step * step]
-        parts = cut.reshape(height // step, step, width // step, step, -1)
-        picture = parts.mean((1, 3), dtype=np.float32).squeeze(-1) if cut.ndim == 2 else parts.mean((1, 3), np.float32)
-    x = torch.from_numpy(normalised(picture)).permute(2, 0, 1)[None] * 2 - 1
-    if tuple(x.shape[2:]) == (rows, columns):
-        return x
-    return F.interpolate(x, size=(rows, columns), mode="bilinear", antialias=rows < x.shape[2] or columns < x.shape[3])
 
 
 def denoiser(network: nn.Module) -> Denoiser:

@@ -10,7 +10,7 @@ import numpy as np
 
 from inkwash.codecs.picture_files import Array, is_picture, read_pages, says_of_range
 from inkwash.errors import UserError
-from inkwash.systems import splits
+from inkwash.systems import coco, splits
 from inkwash.systems.segmentation import annotated
 from inkwash.systems.segmentation.masks import describe, kind_of, read_masks, to_objects
 from inkwash.systems.splits import check_group, digest, group_of, read_list, thumbnail
@@ -55,11 +55,11 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures and masks is needed")
     files = [file for file in files_below(folder) if not file.name.startswith(".")]
-    content = [(file, annotated.load(file)) for file in files if file.suffix.lower() == ".json"]
-    coco = [pair for pair in content if annotated.is_coco(pair[1])]
+    content = [(file, coco.load(file)) for file in files if file.suffix.lower() == ".json"]
+    of_coco = [pair for pair in content if coco.is_coco(pair[1])]
     labelme = [pair for pair in content if annotated.is_labelme(pair[1])]
-    if coco or labelme:
-        entries, names = read_annotated(folder, coco, labelme, classes, note)
+    if of_coco or labelme:
+        entries, names = read_annotated(folder, of_coco, labelme, classes, note)
     else:
         entries, names = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
@@ -139,14 +139,14 @@ def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Pa
 
 
 def read_annotated(
-    folder: Path, coco: Sequence[Any], labelme: Sequence[Any], classes: Sequence[str], note: Note
+    folder: Path, of_coco: Sequence[Any], labelme: Sequence[Any], classes: Sequence[str], note: Note
 ) -> tuple[list[Entry], list[str]]:
     """Pictures whose objects are in JSON."""
-    if len(coco) > 1 or (coco and labelme):
-        some = ", ".join(path.name for path, _ in [*coco, *labelme][:3])
+    if len(of_coco) > 1 or (of_coco and labelme):
+        some = ", ".join(path.name for path, _ in [*of_coco, *labelme][:3])
         raise UserError(f"{folder}: several files of annotations: {some}; leave one there")
-    if coco:
-        found, known = annotated.read_coco(coco[0][0], coco[0][1], note)
+    if of_coco:
+        found, known = annotated.read_coco(of_coco[0][0], of_coco[0][1], note)
     else:
         found = [annotated.read_labelme(path, content, note) for path, content in labelme]
         known = sorted({name for one in found for name, _ in one.objects})
