@@ -85,7 +85,7 @@ evaluate = partial(report.evaluate, measure=measure)
 def title(max_dets: int) -> str:
     return (
         f"Boxes of pictures that the model never saw, by pycocotools; maxDets {max_dets}: the best boxes of each "
-        "class in a picture. AP: the mean over IoUs from 0.5 to 0.95; small: areas under 32 x 32 pixels of the picture, "
+        "class in a picture. AP: the mean over IoUs from 0.5 to 0.95; small: areas under 32 x 32 of its pixels, "
         "large: above 96 x 96. Intervals: pictures drawn with replacement. Calibration error: of the probabilities, "
         "right being an IoU of 0.5 or more. Otsu's regions: the boxes around connected regions of the smaller side "
         "of Otsu's threshold, the larger the surer, all of the class that most objects of the training part have."

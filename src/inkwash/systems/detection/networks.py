@@ -15,6 +15,7 @@ from inkwash.systems.detection.boxes import from_state, roi_align, to_centres, t
 
 PRIOR = 0.01  # the probability of a class before anything is learned (RetinaNet, 1708.02002)
 DELTAS = (2.0, 2.0, 1.0, 1.0)  # what a head says of a box's middle and of its size is divided by this
+LEAST = 0.02  # of a picture's side, a box as it is looked at
 LARGEST = math.log(16.0)  # by how much a head may stretch a box
 GROUPS = 8  # of norms
 
@@ -117,7 +118,7 @@ class DiffusionHead(nn.Module):
         self.stages = nn.ModuleList(Stage(kinds, dim, pooled, heads) for _ in range(stages))
 
     def forward(self, x: Tensor, time: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        corners = to_corners(from_state(x))
+        corners = kept_open(from_state(x))
         moment = F.silu(self.time(sinusoidal_embedding(time, self.dim)))
         objects, logits, boxes = None, list[Tensor](), list[Tensor]()
         for stage in self.stages:
@@ -125,9 +126,14 @@ class DiffusionHead(nn.Module):
             objects, own, moved = stage(seen, corners, objects, moment)
             logits.append(own)
             boxes.append(moved)
-            corners = moved.detach().clamp(0, 1)
+            corners = kept_open(to_centres(moved.detach().clamp(0, 1)))
         found = {"logits": torch.stack(logits, 1), "boxes": torch.stack(boxes, 1)}
         return to_state(to_centres(boxes[-1].clamp(0, 1))), found
+
+
+def kept_open(centres: Tensor) -> Tensor:
+    """Corners of boxes no smaller than LEAST: one without an area shows nothing, and nothing stretches it."""
+    return to_corners(torch.cat([centres[..., :2], centres[..., 2:].clamp(min=LEAST)], -1))
 
 
 class Stage(nn.Module):
