@@ -105,7 +105,8 @@ def roi_align(features: Sequence[Tensor], corners: Tensor, size: int, samples: i
     levels, found = level_of(corners, features), None
     for number, level in enumerate(features):
         own = F.grid_sample(level, points.flatten(1, 2), padding_mode="border", align_corners=False)
-        own = F.avg_pool2d(own, samples).reshape(*own.shape[:2], -1, size, size).transpose(1, 2)
+        own = F.avg_pool2d(own, samples) if samples > 1 else own
+        own = own.reshape(*own.shape[:2], -1, size, size).transpose(1, 2)
         found = own if found is None else torch.where((levels == number)[..., None, None, None], own, found)
     assert found is not None
     return found

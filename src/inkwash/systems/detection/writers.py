@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from inkwash.systems.detection.annotations import Annotations, Box, Picture, to_voc, whole
+from inkwash.systems.detection.annotations import Annotations, Box, Picture, named, to_voc, whole
 from inkwash.systems.detection.formats import COLUMNS
 from inkwash.systems.picture_folders import write_csv, write_json
 from inkwash.weights.files import atomic
@@ -28,6 +28,8 @@ def write(found: Annotations, folder: Path, data: Path, format: str, note: Calla
         found = found._replace(pictures=[one._replace(boxes=singles(one.boxes)) for one in found.pictures])
     if format == "yolo" and difficult:
         note(f"{difficult} boxes are marked as difficult, which yolo has no place for")
+    if format in ("voc", "csv") and named([box.label for box in boxes]) != found.classes:
+        note(f"the list of the classes is lost: {format} has only those of its boxes, in the order of the alphabet")
     if format != "coco" and found.ids != list(range(1, len(found.ids) + 1)):
         note(f"the ids of the classes, {', '.join(map(str, found.ids[:9]))}, are lost: {format} has none")
     files = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc, "csv": write_table}[format](
