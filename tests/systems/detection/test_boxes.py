@@ -160,6 +160,15 @@ def test_large_boxes_are_looked_at_on_coarse_levels():
     assert level_of(torch.zeros(1, 1, 4), features).tolist() == [[0]]
 
 
+def test_a_box_that_is_no_number_does_not_end_the_process():
+    """torch's grid_sample writes outside of its memory in the backward pass there."""
+    features = torch.randn(1, 4, 32, 32, requires_grad=True)
+    corners = torch.full((1, 50, 4), torch.nan)
+    corners[:, ::2] = torch.inf
+    roi_align([features, features[..., ::2, ::2]], corners, 5, 1).sum().backward()
+    assert features.grad is not None
+
+
 def test_gradients_reach_the_features_in_the_box_alone():
     features = torch.zeros(1, 1, 8, 8, requires_grad=True)
     roi_align([features], torch.tensor([[[0.5, 0.0, 1.0, 0.5]]]), 4).sum().backward()

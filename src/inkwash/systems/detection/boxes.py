@@ -102,6 +102,7 @@ def roi_align(features: Sequence[Tensor], corners: Tensor, size: int, samples: i
     )  # (B, N, count)
     shape = (*corners.shape[:2], count, count)
     points = torch.stack([x[:, :, None].expand(shape), y[..., None].expand(shape)], -1) * 2 - 1
+    points = points.nan_to_num(0.0)  # grid_sample has no answer to a box that is no number, and ends the process
     levels, found = level_of(corners, features), None
     for number, level in enumerate(features):
         own = F.grid_sample(level, points.flatten(1, 2), padding_mode="border", align_corners=False)

@@ -57,7 +57,7 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
         raise UserError(f"{folder}: two pictures are called {twice[0]}; rename one")
     listed, groups = read_list(folder, group)
     listed = listed or {stem: PARTS[part] for stem, part in found.listed.items()}
-    listed = listed if "table" in listed.values() else {}
+    listed = {stem: listed.get(stem, "train") for stem in stems} if "table" in listed.values() else {}
     numbers = {name: number for number, name in enumerate(found.classes)}
     examples = [
         Example(
@@ -78,7 +78,7 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     shown = ", ".join(f"{counts[name]} of {name}" for name in found.classes)
     empty = sum(not picture.boxes for picture in found.pictures)
     note(f"{len(examples)} pictures{f', {empty} of them without objects' * bool(empty)}: {shown}")
-    return Data(examples, found.classes, found.ids, {name: listed[name] for name in stems if name in listed})
+    return Data(examples, found.classes, found.ids, listed)
 
 
 def page_of(example: Example, note: Callable[[str], None] = lambda _: None) -> Array:
