@@ -62,7 +62,7 @@ def test_it_is_an_objective_of_the_core_and_every_stage_learns():
         return x, {"logits": logits, "boxes": boxes + 0.01}
 
     denoise = Denoiser(network, diffusion.Gaussian(diffusion.cosine()), "x0")
-    loss = denoise.loss(to_state(to_centres(TRUTH)), objective=set_loss(KINDS))
+    loss = denoise.loss(to_state(to_centres(TRUTH)), objective=set_loss(KINDS, 2))
     loss.backward()
     one = float(stage_loss(logits[:, 0], boxes[:, 0] + 0.01, TRUTH, KINDS).detach())
     assert float(loss.detach()) == pytest.approx(2 * one)
@@ -90,18 +90,19 @@ def test_edges_in_cells_are_boxes():
 
 def test_cells_near_the_middle_learn_the_smallest_object_of_their_level():
     small, large = [2 / 8, 2 / 8, 4 / 8, 4 / 8], [0.0, 0.0, 1.0, 1.0]
-    found = owners(FEATURES, torch.tensor([large, small]))
+    found = owners(FEATURES, torch.tensor([[large, small]]), torch.tensor([[0, 0]]))[0]
     fine, coarse = found[:64].reshape(8, 8), found[64:].reshape(4, 4)
     assert (fine[2:4, 2:4] == 1).all() and (fine == 1).sum() == 4  # inside of it only, though 1.5 cells reach farther
     assert (coarse == 0).all()  # too large for the finer level; 1.5 cells of this one reach everywhere
     assert (fine == 0).sum() == 0
-    assert (owners(FEATURES, torch.zeros(0, 4)) == -1).all()
+    none = owners(FEATURES, torch.tensor([[large, small]]), torch.tensor([[-1, -1]]))
+    assert (none == -1).all()
 
 
 def test_fcos_s_truth_costs_what_its_centres_do():
     """Boxes and classes as they are: what is left is the cross-entropy of how central a cell is."""
     truth, kinds = torch.tensor([[[2 / 8, 2 / 8, 4 / 8, 4 / 8]]]), torch.tensor([[1]])
-    found = owners(FEATURES, truth[0])
+    found = owners(FEATURES, truth, kinds)[0]
     middles, sides = places(FEATURES)
     edges = torch.cat([middles - truth[0, 0, :2], truth[0, 0, 2:] - middles], -1) / sides.repeat(1, 2)
     logits = torch.full((1, 80, 2), -30.0)

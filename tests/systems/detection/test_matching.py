@@ -8,8 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from inkwash.systems.detection.boxes import giou
-from inkwash.systems.detection.matching import ALPHA, GAMMA, costs, focal, match
+from inkwash.systems.detection.matching import ALPHA, GAMMA, costs, focal
+from inkwash.systems.detection.matching import match as match_all
 from tests.systems.detection.test_boxes import some_boxes
+
+
+def match(logits, corners, kinds, truth):
+    """Of one picture."""
+    return match_all(logits[None], corners[None], kinds[None], truth[None])[0]
 
 
 def test_the_focal_loss_is_that_of_its_formula():
@@ -100,6 +106,16 @@ def test_matching_is_that_of_its_definition(seed):
     expected = slow_match(costs(logits, corners, kinds, truth).numpy(), pairwise(iou, corners, truth).numpy())
     assert found.tolist() == expected
     assert {*range(7)} <= {*found.tolist()}
+
+
+def test_pictures_of_a_batch_are_matched_each_by_itself():
+    """Also where they have fewer objects than others, or none."""
+    truth, corners = some_boxes(0, 3, 6), some_boxes(1, 3, 15)
+    logits = torch.randn(3, 15, 2, generator=torch.Generator().manual_seed(0))
+    kinds = torch.tensor([[0, 1, 0, 1, 1, 0], [1, 0, -1, -1, -1, -1], [-1] * 6])
+    found = match_all(logits, corners, kinds, truth)
+    for i, count in enumerate((6, 2, 0)):
+        assert found[i].tolist() == match(logits[i], corners[i], kinds[i, :count], truth[i, :count]).tolist()
 
 
 def test_focal_is_cross_entropy_without_its_weights():

@@ -103,7 +103,7 @@ def test_a_batch_depends_on_its_number_alone():
     first = one(5)
     one(6)
     for key, value in other(5).items():
-        assert torch.equal(value, first[key])
+        assert value == first[key] if key == "most" else torch.equal(value, first[key])
     assert not torch.equal(one(6)["picture"], first["picture"])
     assert first["picture"].shape == (3, 3, 64, 80) and first["x"].shape == (3, 7, 4)
     assert first["picture"].min() >= -1 and first["picture"].max() <= 1

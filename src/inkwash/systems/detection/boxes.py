@@ -39,7 +39,8 @@ def from_state(x: Tensor) -> Tensor:
 
 def areas(corners: Tensor) -> Tensor:
     """(...,); 0 of a box that is turned inside out."""
-    return (corners[..., 2:] - corners[..., :2]).clamp(min=0).prod(-1)
+    width, height = (corners[..., 2:] - corners[..., :2]).clamp(min=0).unbind(-1)
+    return width * height  # the gradient of `prod` waits for the device
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embed
 from inkwash.systems.detection.boxes import from_state, roi_align, to_centres, to_corners, to_state
 
 PRIOR = 0.01  # the probability of a class before anything is learned (RetinaNet, 1708.02002)
-DELTAS = (2.0, 2.0, 1.0, 1.0)  # what a head says of a box's middle and of its size is divided by this
+MOVES = 2.0  # what a head says of a box's middle is divided by this
 LEAST = 0.02  # of a picture's side, a box as it is looked at
 LARGEST = math.log(16.0)  # by how much a head may stretch a box
 GROUPS = 8  # of norms
@@ -190,9 +190,8 @@ class DynamicConv(nn.Module):
 def moved(corners: Tensor, deltas: Tensor) -> Tensor:
     """Corners whose middle is moved by deltas / 2 of their size, and whose size is stretched by exp(deltas)."""
     centres = to_centres(corners)
-    deltas = deltas / deltas.new_tensor(DELTAS)
     size = centres[..., 2:]
-    middle = centres[..., :2] + deltas[..., :2] * size
+    middle = centres[..., :2] + deltas[..., :2] / MOVES * size
     return to_corners(torch.cat([middle, size * deltas[..., 2:].clamp(max=LARGEST).exp()], -1))
 
 

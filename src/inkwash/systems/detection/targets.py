@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,12 +50,12 @@ def canvas(scenes: Sequence[Scene], multiple: int) -> tuple[int, int]:
 
 def loader(
     scenes: Sequence[Scene], shape: tuple[int, int], boxes: int, batch_size: int, seed: int
-) -> Callable[[int], dict[str, Tensor]]:
+) -> Callable[[int], dict[str, Any]]:
     """Batch k: {"picture": (B, 3, *shape) from -1 to 1, "x": (B, boxes, 4), a state whose first are objects and whose
-    others are placeholders, "kinds": (B, boxes), -1 of these}."""
+    others are placeholders, "kinds": (B, boxes), -1 of these, "most": the most objects of a picture}."""
     order = batches(len(scenes), batch_size, seed)
 
-    def batch(k: int) -> dict[str, Tensor]:
+    def batch(k: int) -> dict[str, Any]:
         pictures, states, kinds = [], [], []
         for place, row in enumerate(order(k).tolist()):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, k, place))))
@@ -64,7 +64,8 @@ def loader(
             pictures.append(picture)
             states.append(state)
             kinds.append(own)
-        return {"picture": torch.stack(pictures), "x": torch.stack(states), "kinds": torch.stack(kinds)}
+        most = max(int((own >= 0).sum()) for own in kinds)
+        return {"picture": torch.stack(pictures), "x": torch.stack(states), "kinds": torch.stack(kinds), "most": most}
 
     return batch
 

@@ -169,17 +169,20 @@ def new_model(recipe: Recipe, data: Data, training: Sequence[Example], choices: 
     return DetectionModel(build(lambda: DetectionNetwork(**config), {}, "the recipe"), facts | DEFAULTS)
 
 
-def loss_of(recipe: Recipe, model: DetectionModel) -> Callable[[dict[str, Tensor], torch.Generator], Tensor]:
+def loss_of(recipe: Recipe, model: DetectionModel) -> Callable[[dict[str, Any], torch.Generator], Tensor]:
     """The core's loss with `set_loss` as its objective; or FCOS's."""
     network, denoise = model.network, denoiser(model.network)
 
-    def diffusiondet(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def diffusiondet(batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         condition: Any = {"features": network.backbone(batch["picture"])}
-        return denoise.loss(batch["x"], condition, objective=set_loss(batch["kinds"]), generator=generator)
+        return denoise.loss(
+            batch["x"], condition, objective=set_loss(batch["kinds"], batch["most"]), generator=generator
+        )
 
-    def fcos(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        features = network.backbone(batch["picture"])
-        return fcos_loss(network.head(features), features, to_corners(from_state(batch["x"])), batch["kinds"])
+    def fcos(batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        features, most = network.backbone(batch["picture"]), max(1, batch["most"])
+        truth = to_corners(from_state(batch["x"][:, :most]))
+        return fcos_loss(network.head(features), features, truth, batch["kinds"][:, :most])
 
     return diffusiondet if recipe.engine == "diffusiondet" else fcos
 
