@@ -109,7 +109,7 @@ class Convert(Request):
             argument=True,
         ),
     ]
-    format: Annotated[Literal["coco", "yolo", "voc", "csv"], Help("What is written.", argument=True)]
+    format: Annotated[Literal["coco", "yolo", "voc", "csv"], Help("What is written.", argument=True)] = "coco"
     drop_bad: DropBad = False
 
     def basename(self) -> str:
