@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.detection.formats import labels_of, read, stem_of
+from inkwash.systems.detection.annotations import stem_of
+from inkwash.systems.detection.formats import labels_of, read
 
 WIDTH, HEIGHT = 40, 30
 

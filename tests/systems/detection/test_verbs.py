@@ -132,6 +132,13 @@ def test_boxes_are_converted_on_the_command_line(format, tmp_path, capsys):
         np.testing.assert_allclose([box.corners for box in picture.boxes], boxes, atol=1e-3)
 
 
+def test_a_list_beside_the_data_goes_with_them(tmp_path):
+    data = folder(tmp_path / "data", 3)
+    (data / "split.csv").write_text("name,split,slide\np0,train,a\np1,val,b\n")
+    assert main(["detection", "convert", str(data), "voc", "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "split.csv").read_text() == (data / "split.csv").read_text()
+
+
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys):
     made = tmp_path / "toy"
     model().save(made)

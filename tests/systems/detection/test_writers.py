@@ -78,10 +78,17 @@ def test_ids_with_gaps_stay_in_coco_and_are_said_elsewhere(format, tmp_path):
     assert any("ids of the classes, 3, 90, are lost" in note for note in notes) is (format != "coco")
 
 
-def test_a_split_is_written_as_a_list_that_is_read_with_any_format(tmp_path):
-    data = some(tmp_path, listed={"zelle 1": "train", "leer": "val"})
-    files = write(data, tmp_path / "out", tmp_path, "voc", print)
-    assert files["split.csv"].read_text().splitlines() == ["name,split", "zelle 1,train", "leer,val"]
+@pytest.mark.parametrize("format", ["yolo", "voc", "csv"])
+def test_a_split_comes_back_as_the_format_s_own_lists(format, tmp_path):
+    listed = {"zelle 1": "train", "leer": "val"}
+    assert again(some(tmp_path, listed=listed), tmp_path, format)[1].listed == listed
+
+
+def test_coco_has_its_split_beside_it(tmp_path):
+    files = write(
+        some(tmp_path, listed={"zelle 1": "train", "leer": "test"}), tmp_path / "out", tmp_path, "coco", print
+    )
+    assert files["split.csv"].read_text().splitlines() == ["name,split", "zelle 1,train", "leer,test"]
 
 
 def test_a_class_that_no_box_has_stays_where_classes_are_listed(tmp_path):

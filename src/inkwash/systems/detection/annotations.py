@@ -137,6 +137,11 @@ def pictures_of_lists(folder: Path, names: dict[str, str]) -> dict[str, str]:
     for part, name in names.items():
         if (file := folder / name).is_file():
             for line in file.read_text(encoding="utf-8-sig").splitlines():
-                if words := line.split():
-                    listed[Path(words[0]).stem] = part
+                if name := line.strip():
+                    listed[stem_of(name)] = part
     return listed
+
+
+def stem_of(name: str) -> str:
+    """The stem of a picture's name with or without its ending, which a point in a bare name is not."""
+    return Path(name).stem if is_picture(Path(name)) else Path(name).name

@@ -23,6 +23,7 @@ from inkwash.systems.detection.annotations import (
     from_voc,
     named,
     pictures_of_lists,
+    stem_of,
 )
 from inkwash.weights.files import files_below
 
@@ -272,8 +273,3 @@ def read_table(folder: Path, files: Sequence[Path], path: Path, note: Note) -> A
     ]
     classes = named([box.label for picture in pictures for box in picture.boxes])
     return Annotations(pictures, classes, list(range(1, len(classes) + 1)), listed)
-
-
-def stem_of(name: str) -> str:
-    """The stem of a picture's name with or without its ending, which a point in a bare name is not."""
-    return Path(name).stem if is_picture(Path(name)) else Path(name).name

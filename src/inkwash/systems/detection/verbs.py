@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Convert, Detect
 from inkwash.systems.detection.train import default_recipe
 from inkwash.systems.picture_folders import pages_of, room_on_disk, save, with_recipe, write_csv, write_json
+from inkwash.systems.splits import LISTS
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
@@ -122,6 +124,9 @@ def convert(requests: list[Convert], context: Context) -> Iterator[Result]:
         found = checked(formats.read(data, note), data, request.drop_bad, note)
         with room_on_disk(context):
             files = writers.write(found, target, data, request.format, note)
+            for name in filter(lambda name: (data / name).is_file(), LISTS):  # which goes before the format's own
+                shutil.copyfile(data / name, target / name)
+                files[name] = target / name
         boxes = sum(len(picture.boxes) for picture in found.pictures)
         text = (
             f"{boxes} boxes of {len(found.pictures)} pictures as {request.format}; put the pictures in images/ there"

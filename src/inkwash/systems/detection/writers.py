@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from inkwash.systems.detection.annotations import Annotations, Box, Picture, named, to_voc, whole
-from inkwash.systems.detection.formats import COLUMNS
+from inkwash.systems.detection.formats import COLUMNS, LISTS, PARTS, VOC_LISTS
 from inkwash.systems.picture_folders import write_csv, write_json
 from inkwash.weights.files import atomic
 
@@ -32,16 +32,26 @@ def write(found: Annotations, folder: Path, data: Path, format: str, note: Calla
         note(f"the list of the classes is lost: {format} has only those of its boxes, in the order of the alphabet")
     if format != "coco" and found.ids != list(range(1, len(found.ids) + 1)):
         note(f"the ids of the classes, {', '.join(map(str, found.ids[:9]))}, are lost: {format} has none")
-    files = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc, "csv": write_table}[format](
-        found, folder, data
-    )
-    if found.listed:
-        files["split.csv"] = folder / "split.csv"
-        listed = [
-            (one.file.stem, found.listed[one.file.stem]) for one in found.pictures if one.file.stem in found.listed
-        ]
-        write_csv([{"name": name, "split": part} for name, part in listed], files["split.csv"])
-    return files
+    writers = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc, "csv": write_table}
+    return writers[format](found, folder, data) | write_lists(found, folder, format)
+
+
+def write_lists(found: Annotations, folder: Path, format: str) -> dict[str, Path]:
+    """Which part a picture belongs to, as the format lists it; COCO, which does not, beside it."""
+    parts = {part: [one.file for one in found.pictures if found.listed.get(one.file.stem) == part] for part in PARTS}
+    if format == "coco":
+        rows = [{"name": file.stem, "split": part} for part, files in parts.items() for file in files]
+        if rows:
+            write_csv(rows, folder / "split.csv")
+        return {"split.csv": folder / "split.csv"} if rows else {}
+    names, written = VOC_LISTS if format == "voc" else LISTS, dict[str, Path]()
+    for part, files in parts.items():
+        lines = [f"./images/{file.name}" if format == "yolo" else file.stem for file in files]
+        if lines:
+            write_text("".join(f"{line}\n" for line in lines), folder / names[part])
+            top = Path(names[part]).parts[0]
+            written[top] = folder / top
+    return written
 
 
 def singles(boxes: Sequence[Box]) -> list[Box]:
@@ -78,13 +88,18 @@ def write_yolo(found: Annotations, folder: Path, data: Path) -> dict[str, Path]:
     for picture in found.pictures:
         rows = [(found.classes.index(box.label), box.corners, None) for box in picture.boxes]
         write_text(yolo_text(rows, picture.size), folder / "labels" / f"{picture.file.stem}.txt")
-    write_data_yaml(found.classes, folder / "data.yaml")
+    parts = [part for part in PARTS if part in found.listed.values()]
+    write_data_yaml(found.classes, folder / "data.yaml", parts)
     return {"labels": folder / "labels", "data.yaml": folder / "data.yaml"}
 
 
-def write_data_yaml(classes: Sequence[str], file: Path) -> None:
+def write_data_yaml(classes: Sequence[str], file: Path, parts: Sequence[str] = ()) -> None:
+    """parts: those that have a list; without any all pictures are for training and for validation."""
     names = "".join(f"  {kind}: {json.dumps(name, ensure_ascii=False)}\n" for kind, name in enumerate(classes))
-    write_text(f"path: .\ntrain: images\nval: images\nnames:\n{names}", file)
+    places = {part: f"{part}.txt" for part in parts} or {"train": "images", "val": "images"}
+    write_text(
+        "path: .\n" + "".join(f"{part}: {place}\n" for part, place in places.items()) + f"names:\n{names}", file
+    )
 
 
 def yolo_text(rows: Sequence[tuple[int, Sequence[float], float | None]], size: tuple[int, int]) -> str:
