@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
@@ -13,7 +14,6 @@ from inkwash.systems.picture_folders import pages_of, room_on_disk, write_csv, w
 from inkwash.systems.segmentation import output
 from inkwash.systems.segmentation.files import is_mask
 from inkwash.systems.segmentation.request import Segment, Tune
-from inkwash.systems.segmentation.train import default_recipe
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 from inkwash.systems.tune import tune as run_tuning
@@ -39,6 +39,7 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
                 images.append({"id": len(images) + 1, "file_name": file.name} | size)
                 annotations += output.coco_objects(found, len(images), len(annotations) + 1)
             facts = recipe("segmentation", "segment", replace(request, pictures=file), model, context)
+            facts |= {"runtime": model.runtime}
             with room_on_disk(context):
                 target = context.folder / f"{of}-{name}"
                 made = output.write_picture(found, page, model.classes, target, request, facts)
@@ -69,4 +70,10 @@ def tune(requests: list[Tune], context: Context) -> Iterator[Result]:
     return run_tuning(requests, context)
 
 
-train = partial(run_training, tasks=TASKS, default=default_recipe)
+def own_recipe(data: Path) -> Any:
+    from inkwash.systems.segmentation.train import default_recipe
+
+    return default_recipe(data)
+
+
+train = partial(run_training, tasks=TASKS, default=own_recipe)
