@@ -121,6 +121,14 @@ def test_more_objects_than_boxes_is_said_and_learned(tmp_path):
     assert any("have more than 2 objects, up to 3" in note for note in said(follower))
 
 
+def test_fcos_learns_all_objects_of_a_picture(tmp_path, monkeypatch):
+    seen = []
+    loss = module.fcos_loss
+    monkeypatch.setattr(module, "fcos_loss", lambda *args: seen.append(args[3]) or loss(*args))
+    train(recipe(folder(tmp_path / "data", 4), steps=2, boxes=1, engine="fcos"), tmp_path / "run", Follower())
+    assert max(int((kinds >= 0).sum(1).max()) for kinds in seen) > 1
+
+
 def test_crowds_are_said_and_pictures_without_objects_are_learned_from(tmp_path):
     head = "image,label,xmin,ymin,xmax,ymax,crowd\n"
     folder(tmp_path / "data", 6)

@@ -102,10 +102,11 @@ def test_a_stack_is_detected_slice_by_slice(tmp_path):
 
 def test_names_that_are_numbers_are_ids_as_coco_has_them():
     found = Detection(np.array([[1, 2, 4, 6.0]]), np.array([1]), np.array([0.75]))
-    (one,) = verbs.coco_results(found, "000000139", [1, 90])
+    (one,) = verbs.coco_results(found, "000000000139", [1, 90])
     assert one == {"image_id": 139, "category_id": 90, "bbox": [1, 2, 3, 4], "score": 0.75}
     assert verbs.coco_results(found, "a7", [1, 90])[0]["image_id"] == "a7"
-    assert verbs.coco_results(found, "²", [1, 90])[0]["image_id"] == "²"
+    for name, image in (("²", "²"), ("007", "007"), ("7", 7), ("-1", "-1")):  # two pictures never have one id
+        assert verbs.coco_results(found, name, [1, 90])[0]["image_id"] == image
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

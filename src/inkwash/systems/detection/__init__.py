@@ -23,6 +23,7 @@ SYSTEM = System(
     modules={"torch": "", "scipy": "", "pycocotools": "train, evaluate"},
     tasks=("detection",),
     makes=f"{__name__}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 

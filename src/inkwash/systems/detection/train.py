@@ -47,9 +47,10 @@ class Recipe:
     group, drop_bad   see `read_data`
     engine     diffusiondet; or fcos: the same backbone with a head without noise
     size       of the longer side of a picture as the network sees it, in pixels
-    boxes      that the noise has in training, objects and placeholders; more than a picture has objects
     widths, levels, dim   of the backbone: each width halves the side, the last `levels` are looked at, in `dim`
-               features; stages, pooled   of the head: how many, and into how many parts a box is cut along its sides
+               features
+    boxes      of diffusiondet: in training, objects and placeholders; more than a picture has objects
+    stages, pooled   of diffusiondet's head: how many, and into how many parts a box is cut along its sides
     """
 
     task: Literal["detection"]
@@ -87,7 +88,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     model = new_model(recipe, data, training, choices)
     shape = canvas(scenes, model.multiple)
     note(f"pictures are seen at {shape[1]} x {shape[0]} pixels")
-    batch = loader(scenes, shape, recipe.boxes, recipe.fit.batch_size, recipe.fit.seed)
+    boxes = recipe.boxes if recipe.engine == "diffusiondet" else max(len(one.kinds) for one in scenes)
+    batch = loader(scenes, shape, boxes, recipe.fit.batch_size, recipe.fit.seed)
     best = folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:

@@ -91,8 +91,11 @@ def table_rows(found: Detection, image: str, classes: list[str]) -> list[Row]:
 
 
 def coco_results(found: Detection, name: str, ids: list[int]) -> list[Row]:
-    """As COCO's evaluation reads them: a picture's id is its name, as a number where it is one."""
-    image = int(name) if name.isascii() and name.isdigit() else name
+    """As COCO's evaluation reads them: a picture's id is its name, as a number where it is one, or has COCO's twelve
+    digits."""
+    image: int | str = name
+    if name.isascii() and name.isdigit() and name in (str(int(name)), f"{int(name):012d}"):
+        image = int(name)
     return [
         {
             "image_id": image,
