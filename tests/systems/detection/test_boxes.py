@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inkwash.systems.detection import boxes
 from inkwash.systems.detection.boxes import (
     from_state,
     giou,
@@ -101,6 +102,13 @@ def test_nms_is_that_of_its_definition(threshold):
         scores, kinds = rng.integers(0, 9, 40) / 9, rng.integers(0, 2, 40)  # many are equal
         found = nms(corners, torch.from_numpy(scores), torch.from_numpy(kinds), threshold)
         assert found.tolist() == brute_nms(corners, scores, kinds, threshold)
+
+
+def test_many_boxes_are_compared_in_parts(monkeypatch):
+    corners, scores = some_boxes(7, 40), torch.rand(40, generator=torch.Generator().manual_seed(0))
+    whole = nms(corners, scores, torch.zeros(40), 0.2)
+    monkeypatch.setattr(boxes, "ROWS", 7)
+    assert nms(corners, scores, torch.zeros(40), 0.2).tolist() == whole.tolist()
 
 
 def test_what_was_taken_away_takes_nothing_away():

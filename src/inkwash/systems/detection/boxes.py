@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIGNAL = 2.0  # a box from 0 to 1 becomes a state from -2 to 2 (DiffusionDet's signal scale)
+ROWS = 256  # of boxes that are compared with all others at once
 CELLS = 3  # of a level's grid along the side of a box: from twice as many on, the next level has it
 
 
@@ -73,12 +74,14 @@ def nms(corners: Tensor, scores: Tensor, kinds: Tensor, threshold: float = 0.5) 
     are worse and whose IoU with it is above the threshold."""
     order = scores.argsort(descending=True, stable=True)
     corners, kinds = corners[order], kinds[order]
-    alike = ((pairwise(iou, corners, corners) > threshold) & (kinds[:, None] == kinds)).numpy(force=True)
     gone, kept = np.zeros(len(order), bool), list[int]()
-    for place in range(len(order)):
-        if not gone[place]:
-            kept.append(place)
-            gone |= alike[place]
+    for start in range(0, len(order), ROWS):  # a table of all pairs may be larger than the memory
+        rows = slice(start, start + ROWS)
+        alike = (pairwise(iou, corners[rows], corners) > threshold) & (kinds[rows, None] == kinds)
+        for place, hidden in enumerate(alike.numpy(force=True), start):
+            if not gone[place]:
+                kept.append(place)
+                gone |= hidden
     return order[torch.tensor(kept, dtype=torch.long, device=order.device)]
 
 
