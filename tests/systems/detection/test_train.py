@@ -52,10 +52,13 @@ def test_a_training_from_files_to_a_model_that_detects(engine, tmp_path):
 def test_what_is_kept_is_the_best_on_the_pictures_for_choices(tmp_path, monkeypatch):
     scores = iter([0.1, 0.5, 0.3])
     judged = module.judge
-    monkeypatch.setattr(module, "judge", lambda *args: ({"AP50": next(scores), "AP": 0.0}, judged(*args)[1]))
+    monkeypatch.setattr(
+        module, "judge", lambda *args: ({"AP50": next(scores), "AP": 0.0}, (2.0, 0.5), judged(*args)[2])
+    )
     monkeypatch.setattr(module, "finish", lambda *args: None)
     train(recipe(folder(tmp_path / "data", 4), steps=6), tmp_path / "run", Follower())
-    assert describe(tmp_path / "run" / "model")["best"] == {"step": 4, "AP50": 0.5}
+    facts = describe(tmp_path / "run" / "model")
+    assert facts["best"] == {"step": 4, "AP50": 0.5} and facts["calibration"] == [2.0, 0.5]
     assert digest(tmp_path / "run" / "model" / WEIGHTS) == digest(tmp_path / "run" / "best" / WEIGHTS)
 
 

@@ -18,7 +18,7 @@ from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.detection.boxes import from_state, to_corners
-from inkwash.systems.detection.calibration import fit_calibration
+from inkwash.systems.detection.calibration import calibrated, fit_calibration
 from inkwash.systems.detection.data import Data, Example, near_duplicates, page_of, read_data, split
 from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.detection.losses import fcos_loss, set_loss
@@ -35,7 +35,7 @@ from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import RECIPES, describe
 
 JUDGED, JUDGED_STEPS = 24, 2  # pictures for choices, and steps, while it trains
-SHOWN, CERTAIN = 4, 0.5  # pictures of a preview, and from which probability on boxes are drawn
+SHOWN, PROBABLE = 4, 0.3  # pictures of a preview, and from which probability on boxes are drawn there
 DEFAULTS: dict[str, Any] = {"steps": 4, "samples": 1}
 
 
@@ -94,7 +94,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
     def preview(_: nn.Module, step: int) -> Image.Image:
         try:
-            figures, picture = judge(model, choices)
+            figures, calibration, picture = judge(model, choices)
         except DiffusionError as error:
             raise UserError(
                 f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
@@ -104,7 +104,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         known = "" if score > before else f", {before:.3f} before"
         note(f"step {step}: AP50 {score:.3f}, AP {figures['AP']:.3f} on the pictures for choices{known}")
         if score > before:
-            model.config |= {"best": {"step": step, "AP50": round(score, 6)}}
+            model.config |= {"best": {"step": step, "AP50": round(score, 6)}, "calibration": [*calibration]}
             model.save(best)
         return picture
 
@@ -189,22 +189,31 @@ def loss_of(recipe: Recipe, model: DetectionModel) -> Callable[[dict[str, Any], 
     return diffusiondet if recipe.engine == "diffusiondet" else fcos
 
 
-def judge(model: DetectionModel, choices: Sequence[Example]) -> tuple[dict[str, float], Image.Image]:
-    """COCO's figures on pictures for choices, in few steps; and a strip of some: what was found, and the truth."""
+def judge(
+    model: DetectionModel, choices: Sequence[Example]
+) -> tuple[dict[str, float], tuple[float, float], Image.Image]:
+    """COCO's figures on pictures for choices, in few steps, the calibration by these, and a strip of some: what was
+    found, and the truth."""
+    model.config["calibration"] = [1.0, 0.0]
     examples = choices[:JUDGED]
-    found, rows = list[Detection](), list[np.ndarray]()
-    for example in examples:
-        page = page_of(example)
-        found.append(model.detect(page, steps=JUDGED_STEPS))
-        if len(rows) < SHOWN:
-            sure = found[-1].above(CERTAIN)
-            texts = [model.classes[kind] for kind in sure.kinds]
-            truth = overlay(page, example.boxes, example.kinds, [model.classes[kind] for kind in example.kinds])
-            sides = [np.asarray(one) for one in (overlay(page, sure.boxes, sure.kinds, texts), truth)]
-            rows.append(np.concatenate([np.pad(side, ((0, 4), (0, 4), (0, 0))) for side in sides], 1))
+    found = [model.detect(page_of(example), steps=JUDGED_STEPS) for example in examples]
+    judged = Judge(found, examples, len(model.classes))
+    calibration = fit_calibration(*judged.right())
+    rows = [strip(model, *pair, calibration) for pair in zip(examples[:SHOWN], found, strict=False)]
     width = max(row.shape[1] for row in rows)
     sheet = np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
-    return Judge(found, examples, len(model.classes)).figures(), Image.fromarray(sheet)
+    return judged.figures(), calibration, Image.fromarray(sheet)
+
+
+def strip(model: DetectionModel, example: Example, found: Detection, calibration: tuple[float, float]) -> np.ndarray:
+    """uint8 (H, W, 3): the picture with what was found, and with the truth."""
+    page = page_of(example)
+    sure = found._replace(scores=calibrated(found.scores, *calibration)).above(PROBABLE)
+    sides = [
+        overlay(page, boxes, kinds, [model.classes[kind] for kind in kinds])
+        for boxes, kinds in ((sure.boxes, sure.kinds), (example.boxes, example.kinds))
+    ]
+    return np.concatenate([np.pad(np.asarray(side), ((0, 4), (0, 4), (0, 0))) for side in sides], 1)
 
 
 def finish(folder: Path, choices: Sequence[Example]) -> None:
