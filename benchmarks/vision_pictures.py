@@ -14,8 +14,8 @@ from PIL import Image
 import common
 import inkwash
 from common import QUICK, ROOT
+from inkwash.codecs.picture_files import is_grey, normalised
 from inkwash.systems.segmentation.data import Example, read_data, split
-from inkwash.systems.segmentation.formats import is_grey, normalised
 from inkwash.systems.segmentation.metrics import iou
 from inkwash.systems.segmentation.model import SegmentationModel
 from inkwash.systems.segmentation.objects import class_map

@@ -44,6 +44,7 @@ REFERENCE = {
         "inkwash.systems.protein.scaffold.Scaffold",
     ],
     "Segmentation": ["inkwash.systems.segmentation.model.SegmentationModel"],
+    "Detection": ["inkwash.systems.detection.model.DetectionModel"],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],
     "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],

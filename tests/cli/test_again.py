@@ -130,3 +130,16 @@ def test_each_picture_of_a_segmentation_is_made_anew_from_its_picture(ending, tm
     assert "the same pixels" in capsys.readouterr().out
     with Image.open(file) as before, Image.open(tmp_path / "again.png") as after:
         assert (np.asarray(before) == np.asarray(after)).all() and before.mode == after.mode
+
+
+def test_boxes_are_drawn_anew_from_their_picture(tmp_path, capsys):
+    pytest.importorskip("scipy")
+    from tests.systems.detection import toy
+
+    toy.model().save(tmp_path / "toy")
+    pictures = toy.folder(tmp_path / "in", 1) / "images"
+    words = [str(pictures), "--model", str(tmp_path / "toy"), "--seed", "3", "--threshold", "0", "--steps", "2"]
+    assert main(["detect", *words, "-o", str(tmp_path)]) == 0
+    command = ["again", str(tmp_path / "p0-overlay.png"), "--out", str(tmp_path / "again.png")]
+    assert main([*command, "--inputs", str(pictures)]) == 0
+    assert "the same pixels" in capsys.readouterr().out

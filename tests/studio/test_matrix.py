@@ -19,6 +19,7 @@ from inkwash.studio.tables import models
 from inkwash.weights.shipped import locate
 from tests.studio.conftest import Running, asked, fox, sent
 from tests.systems.checkpoints.test_facts import single
+from tests.systems.detection import toy as boxes
 from tests.systems.segmentation import toy
 from tests.weights.test_scan import write
 
@@ -76,7 +77,10 @@ def studio(tmp_path_factory):
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
     cells = tmp_path_factory.mktemp("models") / "cells"
     toy.model().save(cells)
-    running = Running(tmp_path_factory.mktemp("studio") / "home", "--model", str(file), "--model", str(cells))
+    shapes = tmp_path_factory.mktemp("models") / "shapes"
+    boxes.model().save(shapes)
+    given = [word for path in (file, cells, shapes) for word in ("--model", str(path))]
+    running = Running(tmp_path_factory.mktemp("studio") / "home", *given)
     yield running
     running.stop()
 

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.report import Report, bootstrap, markdown_tables, number, row, student, wilson
+from inkwash.systems.report import (
+    Report,
+    bootstrap,
+    calibration_error,
+    markdown_tables,
+    number,
+    reliability,
+    row,
+    student,
+    wilson,
+)
 
 
 def report(**changes):
@@ -85,3 +95,14 @@ def test_a_bootstrap_holds_the_mean_and_is_wide_where_groups_differ():
 
 def test_a_bootstrap_weighs_values_by_their_size():
     assert bootstrap([1.0, 3.0], [0, 0], [3, 1]) == (1.5, 1.5)
+
+
+def test_calibration_by_hand():
+    table = reliability(np.array([0.1, 0.1, 0.9, 0.9]), np.array([0, 1, 1, 1]))
+    assert calibration_error(table) == pytest.approx((abs(0.2 - 1) + abs(1.8 - 2)) / 4)
+
+
+def test_a_calibrated_probability_has_no_calibration_error():
+    rng = np.random.default_rng(0)
+    probability = rng.random((1, 400, 400))
+    assert calibration_error(reliability(probability, rng.random(probability.shape) < probability)) < 0.005

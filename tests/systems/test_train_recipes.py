@@ -22,6 +22,7 @@ from inkwash.systems.crystals.data import to_structure
 from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.model import CrystalModel
 from inkwash.systems.crystals.verbs import TASKS as CRYSTALS
+from inkwash.systems.detection.verbs import TASKS as DETECTION
 from inkwash.systems.language import train as language
 from inkwash.systems.language.verbs import TASKS as LANGUAGE
 from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
@@ -38,13 +39,14 @@ from tests.accelerator import counting
 from tests.follower import Follower
 from tests.models import random
 from tests.systems.crystals.perovskites import perovskites
+from tests.systems.detection import toy
 from tests.systems.pictures.discs import discs
 from tests.systems.pictures.shapes import icons
 from tests.systems.protein import chains as proteins
 from tests.systems.segmentation import cells
 
 RECIPES = recipes()
-TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION
+TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION | DETECTION
 STEPS = 4  # losses are always read after the first and the second, and after the last
 
 # What is smaller than in the recipes; a table is changed where a recipe has it. All the rest is the recipes' own.
@@ -68,6 +70,7 @@ SMALLER = {
     "crystals": {"fit": FIT, "width": 16, "layers": 1},
     "predictor": {"fit": FIT, "width": 16, "layers": 1},
     "backbone": {"fit": FIT | {"batch_size": 1}, "width": 16, "layers": 1},
+    "detection": {"fit": FIT, "size": 48, "boxes": 8, "widths": [8, 16], "dim": 16, "stages": 2, "pooled": 3},
     "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
@@ -216,6 +219,9 @@ def small_recipe(name, folder):
         keys["model"] = model_of_cubes(keys["data"], folder / "cubes")
     if task == "backbone":
         keys["data"] = proteins.save(folder / "chains.npz", proteins.chains(30))
+    if task == "detection":
+        pytest.importorskip("pycocotools")
+        keys["data"] = toy.folder(folder / "shapes", 4)
     if task == "segmentation":
         pytest.importorskip("skimage")
         keys["data"] = cells.folder(folder / "cells", 4)

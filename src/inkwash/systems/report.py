@@ -18,6 +18,7 @@ from inkwash.weights.files import atomic, check_ours
 from inkwash.weights.shipped import reference
 
 FIGURE = ("metric", "value", "low", "high", "n")  # of a row; the rest of it says what was measured
+BINS = 15  # of the expected calibration error
 NAME, MARK = "report.json", '"cpu_seconds"'  # of the file, and what stands in it
 
 Row = dict[str, Any]
@@ -155,6 +156,21 @@ def bootstrap(
     chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
     low, high = np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), [0.025, 0.975])
     return float(low), float(high)
+
+
+def reliability(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(3, BINS): of equal bins of the probability the pixels, their sum of probabilities, and of truths."""
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1).ravel()
+    sums = [
+        np.bincount(bins, weights, BINS) for weights in (None, probability.ravel(), np.asarray(truth, float).ravel())
+    ]
+    return np.stack(sums).astype(float)
+
+
+def calibration_error(table: np.ndarray) -> float:
+    """Of `reliability`, added over pictures: the mean over pixels of |mean probability - share of truths| of their
+    bin (Naeini et al. 2015)."""
+    return float(np.abs(table[1] - table[2]).sum() / table[0].sum())
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -117,3 +118,10 @@ def restore(kind: type[TorchModel], facts: dict[str, Any], weights: dict[str, An
     model.network.eval()
     model.folder = folder
     return model
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """The files of a model, each whole or not there."""
+    for name in (WEIGHTS, "system.json"):
+        with atomic(target / name) as file:
+            shutil.copyfile(source / name, file)

@@ -1,7 +1,5 @@
 """COCO's and labelme's JSON, against shapes whose pixels are known."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -124,10 +122,3 @@ def test_a_picture_that_is_missing_is_named(tmp_path):
     content = labelme(tmp_path) | {"imagePath": "..\\pictures\\b.png"}
     with pytest.raises(UserError, match=r"its picture ..\\pictures\\b.png is not beside it"):
         annotated.read_labelme(tmp_path / "a.json", content, print)
-
-
-def test_what_is_no_json_is_said(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UserError, match="not JSON"):
-        annotated.load(tmp_path / "a.json")
-    assert not annotated.is_coco(json.loads("[]")) and not annotated.is_labelme({"shapes": []})

@@ -109,19 +109,9 @@ def test_average_precision_is_that_of_pycocotools(seed):
     assert metrics.average_precision(matches) == pytest.approx(judge.stats[1], abs=1e-6)
 
 
-def test_calibration_by_hand():
-    probability = np.array([[[0.1, 0.1, 0.9, 0.9]]])
-    truth = np.array([[[0, 1, 1, 1]]])
-    table = metrics.reliability(probability, truth)
-    assert metrics.calibration_error(table) == pytest.approx((abs(0.2 - 1) + abs(1.8 - 2)) / 4)
-    assert metrics.brier(probability, truth) == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
-
-
-def test_a_calibrated_probability_has_no_calibration_error():
-    rng = np.random.default_rng(0)
-    probability = rng.random((1, 400, 400))
-    table = metrics.reliability(probability, rng.random(probability.shape) < probability)
-    assert metrics.calibration_error(table) < 0.005
+def test_brier_by_hand():
+    found = metrics.brier(np.array([[[0.1, 0.1, 0.9, 0.9]]]), np.array([[[0, 1, 1, 1]]]))
+    assert found == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
 
 
 def test_errors_among_the_least_sure():

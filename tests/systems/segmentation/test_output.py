@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inkwash.codecs.picture_files import read_pages
 from inkwash.codecs.png import read_recipe
 from inkwash.systems.base import File
 from inkwash.systems.segmentation import output, rle
 from inkwash.systems.segmentation.calibration import entropy
-from inkwash.systems.segmentation.formats import read_pages
 from inkwash.systems.segmentation.model import Segmentation
 from inkwash.systems.segmentation.objects import sizes_of
 from inkwash.systems.segmentation.request import Segment

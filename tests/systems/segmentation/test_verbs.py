@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from inkwash.cli import main
+from inkwash.codecs.picture_files import read_pages
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.base import options as options_of
 from inkwash.systems.segmentation import verbs
-from inkwash.systems.segmentation.formats import read_pages
 from inkwash.systems.segmentation.request import Segment, Tune
 from tests.systems.segmentation.cells import cells, folder, save
 from tests.systems.segmentation.toy import Notes, model

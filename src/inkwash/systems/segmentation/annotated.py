@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inkwash.codecs.picture_files import Array, opened
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import Array, opened
+from inkwash.systems import coco
 from inkwash.systems.segmentation.rle import decode
 
 FINE = 4  # parts of a pixel, along each side, by which a polygon's share of it is found
@@ -24,20 +24,6 @@ class Annotated(NamedTuple):
     path: Path
     objects: list[tuple[str, Callable[[], Array]]]
     size: tuple[int, int]
-
-
-def load(path: Path) -> Any:
-    """UserError for what is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-
-
-def is_coco(content: Any) -> bool:
-    return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
 
 
 def is_labelme(content: Any) -> bool:
@@ -62,66 +48,23 @@ def draw(polygon: Sequence[float] | Array, height: int, width: int) -> Array:
 
 
 def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[list[Annotated], list[str]]:
-    """The pictures of a COCO file, which lie beside it or in its folder `images`, and the names of the classes in the
-    order of their ids. Crowds are left out, and said.
-
-    Raises UserError for missing pictures, two of one name, sizes that differ from the file's, unknown ids, and
-    polygons outside of the picture.
-    """
-    try:
-        names = {int(one["id"]): str(one["name"]) for one in content.get("categories", [])}
-        pictures = {
-            one["id"]: (str(one["file_name"]), int(one["height"]), int(one["width"])) for one in content["images"]
-        }
-        owners: dict[Any, list[tuple[str, Any]]] = {key: [] for key in pictures}
-        crowds = 0
-        for one in content["annotations"]:
-            if one["image_id"] not in owners:
-                raise UserError(
-                    f"{path}: annotation {one.get('id')} is of a picture {one['image_id']} that is not listed"
-                )
-            if one["category_id"] not in names:
-                raise UserError(f"{path}: annotation {one.get('id')} has an unknown category {one['category_id']}")
-            if one.get("iscrowd"):
-                crowds += 1
-            else:
-                owners[one["image_id"]].append((names[one["category_id"]], one["segmentation"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not COCO's JSON: {error} is missing or wrong") from None
-    if crowds:
+    """The pictures of a COCO file, and the names of the classes in the order of their ids; see `coco.read`. Crowds
+    are left out, and said. Raises UserError also for polygons outside of the picture."""
+    known, found = coco.read(path, content), []
+    shapes = [one for own in known.owners.values() for one in own]
+    if crowds := sum(bool(one.get("iscrowd")) for one in shapes):
         note(f"{path.name}: {crowds} crowds, which are no single objects, are left out")
-    files = [name for name, *_ in pictures.values()]
-    if twice := sorted({name for name in files if files.count(name) > 1}):
-        raise UserError(f"{path}: two pictures are called {twice[0]}; leave one out")
-    places = {key: place(path, name) for key, (name, *_) in pictures.items()}
-    if missing := [pictures[key][0] for key, found in places.items() if found is None]:
-        some = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
-        raise UserError(
-            f"{path}: {len(missing)} of its {len(pictures)} pictures are not beside it, nor in images/: {some}"
-        )
-    found = []
-    for key, (name, height, width) in pictures.items():
-        check_size(places[key], (width, height), path)
-        objects = [(kind, partial(coco_mask, shape, height, width, f"{path}, {name}")) for kind, shape in owners[key]]
-        found.append(Annotated(places[key], objects, (width, height)))  # type: ignore[arg-type]
-    return found, [names[key] for key in sorted(names)]
-
-
-def place(path: Path, name: str) -> Path | None:
-    """Where a picture of an annotation file lies."""
-    tries = [path.parent / name, path.parent / "images" / name, path.parent.parent / "images" / name]
-    return next(
-        (file for file in [*tries, *(one.with_name(Path(name).name) for one in tries)] if file.is_file()), None
-    )
-
-
-def check_size(picture: Path | None, size: tuple[int, int], path: Path) -> None:
-    """UserError where a picture is not as large as its annotations say."""
-    assert picture is not None
-    with opened(picture) as found:
-        if found.size != size:
-            said, own = ("{} x {}".format(*one) for one in (size, found.size))
-            raise UserError(f"{path}: {picture.name} is {own} pixels, by the file {said}")
+    for key, file in known.files.items():
+        (width, height), objects = known.sizes[key], []
+        name = file.name if file.parent == path.parent else f"{file.parent.name}/{file.name}"
+        for one in known.owners[key]:
+            if "segmentation" not in one:
+                raise coco.broken(path, KeyError("segmentation"))
+            if not one.get("iscrowd"):
+                mask = partial(coco_mask, one["segmentation"], height, width, f"{path}, {name}")
+                objects.append((known.categories[one["category_id"]], mask))
+        found.append(Annotated(file, list(objects), (width, height)))
+    return found, [known.categories[key] for key in sorted(known.categories)]
 
 
 def coco_mask(shape: Any, height: int, width: int, name: str) -> Array:
@@ -156,13 +99,13 @@ def check_polygon(polygon: Any, height: int, width: int, name: str) -> Array:
 
 def read_labelme(path: Path, content: Any, note: Callable[[str], None]) -> Annotated:
     """One picture of labelme; shapes of one group_id are one object, those without an area are left out, and said."""
-    picture = place(path, str(content["imagePath"]).replace("\\", "/"))
+    picture = coco.place(path, str(content["imagePath"]).replace("\\", "/"))
     if picture is None:
         raise UserError(f"{path}: its picture {content['imagePath']} is not beside it")
     with opened(picture) as found:
         width, height = found.size
     if content.get("imageWidth"):
-        check_size(picture, (int(content["imageWidth"]), int(content["imageHeight"])), path)
+        coco.check_size(picture, (int(content["imageWidth"]), int(content["imageHeight"])), path)
     shapes: dict[Any, list[Array]] = {}
     flat: dict[str, int] = {}
     for number, shape in enumerate(content["shapes"]):

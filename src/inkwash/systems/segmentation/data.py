@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from inkwash.codecs.picture_files import Array, is_picture, read_pages, says_of_range
 from inkwash.errors import UserError
+from inkwash.systems import coco, splits
 from inkwash.systems.segmentation import annotated
-from inkwash.systems.segmentation.formats import Array, is_picture, normalised, read_pages, says_of_range
 from inkwash.systems.segmentation.masks import describe, kind_of, read_masks, to_objects
+from inkwash.systems.splits import check_group, digest, group_of, read_list, thumbnail
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
 SUFFIXES = ("_mask", "_masks", "_label", "_labels")
-LISTS = ("index.csv", "split.csv")
-PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "table", "test": "table"}
-CHOICES, TABLE = 0.1, 0.2  # shares of the pictures that choices are made by, and that figures are measured on
-ALIKE, THUMBNAIL = 0.95, 24  # correlation of thumbnails from which on pictures are near-duplicates, and their side
-FEWEST = 3
 
 
 class Example(NamedTuple):
@@ -62,11 +55,11 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures and masks is needed")
     files = [file for file in files_below(folder) if not file.name.startswith(".")]
-    content = [(file, annotated.load(file)) for file in files if file.suffix.lower() == ".json"]
-    coco = [pair for pair in content if annotated.is_coco(pair[1])]
+    content = [(file, coco.load(file)) for file in files if file.suffix.lower() == ".json"]
+    of_coco = [pair for pair in content if coco.is_coco(pair[1])]
     labelme = [pair for pair in content if annotated.is_labelme(pair[1])]
-    if coco or labelme:
-        entries, names = read_annotated(folder, coco, labelme, classes, note)
+    if of_coco or labelme:
+        entries, names = read_annotated(folder, of_coco, labelme, classes, note)
     else:
         entries, names = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
@@ -76,14 +69,7 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
         Example(name, picture, labels, kinds, digest(picture), group_of(stem, group, groups))
         for name, stem, picture, labels, kinds in entries
     ]
-    if (
-        group
-        and not groups
-        and all(example.group == stem for example, (_, stem, *_) in zip(examples, entries, strict=True))
-    ):
-        raise UserError(
-            f"group '{group}' is in no file's name, nor a column of a list: give a pattern such as '(.*)_'"
-        )
+    check_group(group, groups, [(one.group, stem) for one, (_, stem, *_) in zip(examples, entries, strict=True)])
     return Data(
         examples,
         names,
@@ -153,14 +139,14 @@ def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Pa
 
 
 def read_annotated(
-    folder: Path, coco: Sequence[Any], labelme: Sequence[Any], classes: Sequence[str], note: Note
+    folder: Path, of_coco: Sequence[Any], labelme: Sequence[Any], classes: Sequence[str], note: Note
 ) -> tuple[list[Entry], list[str]]:
     """Pictures whose objects are in JSON."""
-    if len(coco) > 1 or (coco and labelme):
-        some = ", ".join(path.name for path, _ in [*coco, *labelme][:3])
+    if len(of_coco) > 1 or (of_coco and labelme):
+        some = ", ".join(path.name for path, _ in [*of_coco, *labelme][:3])
         raise UserError(f"{folder}: several files of annotations: {some}; leave one there")
-    if coco:
-        found, known = annotated.read_coco(coco[0][0], coco[0][1], note)
+    if of_coco:
+        found, known = annotated.read_coco(of_coco[0][0], of_coco[0][1], note)
     else:
         found = [annotated.read_labelme(path, content, note) for path, content in labelme]
         known = sorted({name for one in found for name, _ in one.objects})
@@ -185,89 +171,17 @@ def read_annotated(
     return entries, names
 
 
-def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Which part a list gives each name to, and the column `group` of each, where there is one."""
-    file = next((folder / name for name in LISTS if (folder / name).is_file()), None)
-    if file is None:
-        return {}, {}
-    try:
-        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
-        if not rows or "name" not in rows[0]:
-            raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
-        listed = {Path(row["name"]).stem: row["split"].strip().lower() for row in rows if row.get("split")}
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{file}: not a table ({error})") from None
-    if strange := {part for part in listed.values() if part not in PARTS}:
-        raise UserError(f"{file}: split '{min(strange)}': train, val or test is needed")
-    groups = {Path(row["name"]).stem: row[group] for row in rows} if group and group in rows[0] else {}
-    return {name: PARTS[part] for name, part in listed.items()}, groups
-
-
-def group_of(stem: str, group: str, groups: dict[str, str]) -> str:
-    """The slide or patient of a file; the file itself where nothing says so."""
-    if stem in groups:
-        return groups[stem]
-    try:
-        found = re.search(group, stem) if group and not groups else None
-        return found[1] if found else stem
-    except (re.error, IndexError):
-        raise UserError(f"group '{group}': a pattern with one bracket is needed, such as '(.*)_'") from None
-
-
-def digest(picture: Array) -> str:
-    """Tells a picture's numbers from others'."""
-    return hashlib.sha256(f"{picture.shape}{picture.dtype}".encode() + picture.tobytes()).hexdigest()[:12]
-
-
 def split(data: Data, folder: Path) -> tuple[list[Example], list[Example], list[Example]]:
-    """(what is learned from, what choices are made by, what is measured on): by the list where there is one, else
-    seven tenths, a tenth and a fifth, by a hash of the groups, which stay whole.
-
-    UserError for fewer than three groups, and for a class that is in no picture to learn from.
-    """
-    examples = [one for one in data.examples if data.listed.get(one.name) != "table"]
-    table = [one for one in data.examples if data.listed.get(one.name) == "table"]
-    groups = sorted({one.group for one in examples}, key=lambda name: hashlib.sha256(name.encode()).digest())
-    if both := {one.group for one in table} & {*groups}:
-        raise UserError(
-            f"{folder}: the list has '{min(both)}' to learn from and to measure on; a group must stay whole"
-        )
-    chosen = max(1, round(CHOICES * len(groups)))
-    measured = 0 if data.listed else max(1, round(TABLE * len(groups)))
-    if len(groups) <= chosen + measured:
-        least = FEWEST - (not measured)
-        raise UserError(
-            f"{folder}: {len(groups)} pictures, or groups of them, to learn from, to choose by and to measure on: "
-            f"{least} at least are needed"
-        )
-    choices = {*groups[:chosen]}
-    held_out = {*groups[chosen : chosen + measured]}
-    table += [one for one in examples if one.group in held_out]
-    training = [one for one in examples if one.group not in choices | held_out]
+    """See `splits.split`. UserError also for a class that is in no picture to learn from."""
+    training, choices, table = splits.split(data.examples, data.listed, folder)
     for number, name in enumerate(data.classes, 1):
         if not any((one.kinds[np.unique(one.labels)] == number).any() for one in training):
             raise UserError(
                 f"{folder}: class '{name}' is in no picture of the training part; add some, or leave it out"
             )
-    return training, [one for one in examples if one.group in choices], table
+    return training, choices, table
 
 
 def near_duplicates(parts: Sequence[Sequence[Example]]) -> list[tuple[str, str]]:
-    """Pictures of different parts whose thumbnails correlate above ALIKE: the split leaks there."""
-    thumbnails = [[thumbnail(one.picture) for one in part] for part in parts]
-    found = []
-    for i in range(len(parts)):
-        for j in range(i + 1, len(parts)):
-            if thumbnails[i] and thumbnails[j]:
-                likeness = np.stack(thumbnails[i]) @ np.stack(thumbnails[j]).T
-                found += [(parts[i][a].name, parts[j][b].name) for a, b in np.argwhere(likeness > ALIKE).tolist()]
-    return found
-
-
-def thumbnail(picture: Array) -> Array:
-    """A small grey picture as a vector of mean 0 and length 1."""
-    grey = normalised(picture).mean(-1)
-    small = np.asarray(Image.fromarray(grey).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), float)
-    centred = small.reshape(-1) - small.mean()
-    vector: Array = centred / max(float(np.linalg.norm(centred)), 1e-9)
-    return vector
+    """Pictures of different parts that are nearly the same: the split leaks there."""
+    return splits.near_duplicates([[(one.name, thumbnail(one.picture)) for one in part] for part in parts])

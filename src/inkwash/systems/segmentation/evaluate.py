@@ -9,21 +9,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inkwash.codecs.picture_files import Array, is_grey, normalised
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems import report
 from inkwash.systems.base import Context
-from inkwash.systems.report import Report, Row, bootstrap, row, wilson
+from inkwash.systems.report import Report, Row, bootstrap, calibration_error, reliability, row, wilson
 from inkwash.systems.segmentation import metrics
 from inkwash.systems.segmentation.calibration import entropy, sample_interval
 from inkwash.systems.segmentation.data import Example, read_data
-from inkwash.systems.segmentation.formats import Array, is_grey, normalised
 from inkwash.systems.segmentation.masks import regions
 from inkwash.systems.segmentation.metrics import Matches
 from inkwash.systems.segmentation.model import Segmentation, SegmentationModel
 from inkwash.systems.segmentation.objects import class_map, sizes_of
 from inkwash.systems.segmentation.output import object_scores
 from inkwash.systems.segmentation.request import Evaluate
+from inkwash.systems.splits import unseen
 from inkwash.weights.shipped import reference
 
 OTSU = "Otsu's threshold"
@@ -60,7 +61,7 @@ def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Re
             f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
         )
     models = {reference(name): context.model(name) for name in (request.model, *request.beside)}
-    examples = unseen(data.examples, data.listed, list(models.values()), context)
+    examples = unseen(data.examples, data.listed, list(models.values()), lambda text: context.tell(Note(text)))
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]
     if len(model.classes) == 1:
         sources.append(Source(OTSU, otsu))
@@ -108,25 +109,6 @@ def settings(request: Evaluate, model: SegmentationModel) -> dict[str, Any]:
     names = ("engine", "temperature", "members", "parametrization", "schedule")
     asked = {name: getattr(request, name) or model.config[name] for name in ("samples", "steps", "sampler")}
     return {name: model.config[name] for name in names} | asked
-
-
-def unseen(
-    examples: Sequence[Example], listed: dict[str, str], models: Sequence[SegmentationModel], context: Context
-) -> list[Example]:
-    """Pictures that no model has learned from or was chosen by, known by their numbers; where a list says which are
-    to measure on, those of them. What is left out is said."""
-    seen = {digest for model in models for digest in (*model.config["train"], *model.config["choices"])}
-    left = [one for one in examples if one.digest not in seen and listed.get(one.name, "table") == "table"]
-    if len(left) < len(examples):
-        context.tell(
-            Note(
-                f"{len(examples) - len(left)} of {len(examples)} pictures are left out: the models have seen them, "
-                "or the list has them to train on"
-            )
-        )
-    if not left:
-        raise UserError("the models have seen all of these pictures: give some that were not trained on")
-    return left
 
 
 def sources_of(name: str, model: SegmentationModel, request: Evaluate) -> list[Source]:
@@ -201,7 +183,7 @@ def score(found: Segmentation, example: Example, classes: int, sure: bool) -> Sc
         covered["count covered, samples"] = within(sampled, counts[1])
     if found.count_interval is not None:
         covered["count covered, fitted"] = within(found.count_interval.tolist(), counts[1])
-    return Scored(figures, metrics.reliability(found.probability, planes), matches, covered)
+    return Scored(figures, reliability(found.probability, planes), matches, covered)
 
 
 def within(intervals: Sequence[Any], counts: Array) -> bool:
@@ -256,4 +238,4 @@ def f_score(pictures: Sequence[Scored]) -> float:
 
 
 def miscalibration(pictures: Sequence[Scored]) -> float:
-    return metrics.calibration_error(np.sum([one.reliability for one in pictures if one.reliability is not None], 0))
+    return calibration_error(np.sum([one.reliability for one in pictures if one.reliability is not None], 0))

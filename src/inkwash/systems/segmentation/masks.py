@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from inkwash.codecs.picture_files import TIFF, Array, opened, read_tiff
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import TIFF, Array, opened, read_tiff
 
 Kind = Literal["binary", "objects", "classes"]
 COLOURS = 255  # of a mask, at most

@@ -9,7 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 Array = np.ndarray
-BINS = 15  # of the expected calibration error
 UNSURE = 0.05  # of the pixels, those that are least sure
 
 
@@ -116,21 +115,6 @@ def weighted_coverage(found: Array, truth: Array) -> float:
 def brier(probability: Array, truth: Array) -> float:
     """The mean squared error of a probability (K, H, W) to 0 or 1."""
     return float(((probability - truth) ** 2).mean())
-
-
-def reliability(probability: Array, truth: Array) -> Array:
-    """(3, BINS): of equal bins of the probability the pixels, their sum of probabilities, and of truths."""
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1).ravel()
-    sums = [
-        np.bincount(bins, weights, BINS) for weights in (None, probability.ravel(), np.asarray(truth, float).ravel())
-    ]
-    return np.stack(sums).astype(float)
-
-
-def calibration_error(table: Array) -> float:
-    """Of `reliability`, added over pictures: the mean over pixels of |mean probability - share of truths| of their
-    bin (Naeini et al. 2015)."""
-    return float(np.abs(table[1] - table[2]).sum() / table[0].sum())
 
 
 def error_in_unsure(uncertainty: Array, wrong: Array) -> float:

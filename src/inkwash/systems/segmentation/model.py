@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash import diffusion
+from inkwash.codecs.picture_files import Array, normalised
 from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
@@ -18,7 +19,6 @@ from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
 from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
-from inkwash.systems.segmentation.formats import Array, normalised
 from inkwash.systems.segmentation.graphs import GraphMembers
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
 from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from scipy import ndimage
 
-from inkwash.codecs.png import KEY
+from inkwash.codecs.picture_files import Array, normalised
+from inkwash.systems.picture_folders import COLOURS, save, with_recipe, write_csv, write_json
 from inkwash.systems.segmentation import rle, shapes
 from inkwash.systems.segmentation.calibration import sample_interval
-from inkwash.systems.segmentation.formats import Array, normalised
 from inkwash.systems.segmentation.model import Segmentation
 from inkwash.weights.files import atomic
 
 Row = dict[str, Any]
-COLOURS = ((255, 210, 0), (0, 200, 255), (255, 90, 160), (120, 255, 90), (255, 140, 60), (170, 130, 255))
 
 
 def write_picture(
@@ -71,18 +68,6 @@ def write_picture(
 def numbered(labels: Array) -> Any:
     """Numbers of objects as a picture of 16 bits; of more than 65,535 one of 32."""
     return Image.fromarray(labels.astype(np.uint16 if labels.max() < 2**16 else np.int32))
-
-
-def with_recipe(recipe: Row) -> PngImagePlugin.PngInfo:
-    """What makes the mask anew, as text in its PNG. A mask is no generated picture, and is not labelled as one."""
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
-    return info
-
-
-def save(picture: Any, file: Path, **options: Any) -> None:
-    with atomic(file) as temporary:
-        picture.save(temporary, **options)
 
 
 def save_stack(pages: Sequence[Any], file: Path) -> None:
@@ -180,16 +165,3 @@ def coco(images: Sequence[Row], annotations: Sequence[Row], classes: Sequence[st
     """COCO's file."""
     categories = [{"id": kind, "name": name} for kind, name in enumerate(classes, 1)]
     return {"images": list(images), "annotations": list(annotations), "categories": categories}
-
-
-def write_csv(rows: Sequence[Row], file: Path, columns: Sequence[str] = ()) -> None:
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    with atomic(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, names)
-        table.writeheader()
-        table.writerows(rows)
-
-
-def write_json(content: Any, file: Path) -> None:
-    with atomic(file) as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from inkwash.codecs.picture_files import Array
 from inkwash.errors import UserError
 from inkwash.progress import free_memory
-from inkwash.systems.segmentation.formats import Array
 
 
 def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:

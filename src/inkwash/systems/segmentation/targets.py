@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inkwash.codecs.picture_files import Array, is_grey, normalised
+from inkwash.systems.augment import ZOOM, recoloured
 from inkwash.systems.segmentation.data import Example
-from inkwash.systems.segmentation.formats import Array, is_grey, normalised
 from inkwash.systems.segmentation.objects import distances
 from inkwash.systems.segmentation.sizes import resized, working_size
 from inkwash.training.data import batches
-
-ZOOM = (0.8, 1.25)
-GAMMA, GAIN, NOISE = 0.35, 0.1, 0.03  # of the logarithm of a gamma, of a channel's brightness, of a pixel
 
 
 class Prepared(NamedTuple):
@@ -78,10 +76,3 @@ def square(example: Prepared, size: int, rng: np.random.Generator) -> tuple[Tens
     both = both.flip(flips)
     picture, target = both[:3], both[3:]
     return recoloured(picture, example.grey, rng).contiguous() * 2 - 1, target.contiguous() * 2 - 1
-
-
-def recoloured(picture: Tensor, grey: bool, rng: np.random.Generator) -> Tensor:
-    gains = np.exp(rng.normal(0, GAIN, 3)) if not grey else np.full(3, np.exp(rng.normal(0, GAIN)))
-    noise = rng.normal(0, NOISE * rng.random(), (1 if grey else 3, *picture.shape[1:]))
-    made = picture ** float(np.exp(rng.normal(0, GAMMA))) * torch.from_numpy(gains).float()[:, None, None]
-    return (made + torch.from_numpy(noise).float()).clamp(0, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,23 +14,24 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inkwash.codecs.picture_files import Array, normalised
 from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.segmentation.calibration import fit_counts, fit_temperature
 from inkwash.systems.segmentation.data import Data, Example, near_duplicates, read_data, split
-from inkwash.systems.segmentation.formats import Array, normalised
 from inkwash.systems.segmentation.metrics import detection_f, iou, match
 from inkwash.systems.segmentation.model import SegmentationModel, denoiser
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, sizes_of, typical
 from inkwash.systems.segmentation.sizes import resized
 from inkwash.systems.segmentation.targets import loader, prepare
+from inkwash.systems.torch_model import copy_model
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Depth, Width, load_recipe
 from inkwash.training.settings import Settings
-from inkwash.weights.files import WEIGHTS, atomic
+from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import RECIPES, describe
 
 USUAL = 8.0  # radius of an object as the network sees it, in pixels, unless the recipe has a scale
@@ -109,7 +109,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
     def save(target: Path) -> None:
         if best.exists():
-            copy(best, target)
+            copy_model(best, target)
         else:
             model.save(target)
 
@@ -246,13 +246,6 @@ def strip(model: SegmentationModel, example: Example, drawn: Array, mean: Array,
     return (
         (255 * np.concatenate([np.pad(tile, ((0, 0), (0, 4), (0, 0))) for tile in tiles], 1)).round().astype(np.uint8)
     )
-
-
-def copy(source: Path, target: Path) -> None:
-    """The files of a model, each whole or not there."""
-    for name in (WEIGHTS, "system.json"):
-        with atomic(target / name) as file:
-            shutil.copyfile(source / name, file)
 
 
 def finish(folder: Path, choices: Sequence[Example]) -> None:

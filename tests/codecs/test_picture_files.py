@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inkwash.codecs.picture_files import is_grey, normalised, read_pages, says_of_range
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import is_grey, normalised, read_pages, says_of_range
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)

@@ -17,6 +17,7 @@ Array = np.ndarray
 TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", *TIFF)
 DARK = 16  # a picture of 16 bits that fills less than this part of its range is brightened by much
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and what exchanges the sides
 LOW, HIGH = 1.0, 99.8  # percentiles that become 0 and 1
 
 
@@ -71,6 +72,16 @@ def opened(path: Path) -> Any:
         raise UserError(f"{path}: too many pixels; cut it into pieces") from None
     except (OSError, ValueError, SyntaxError):
         raise UserError(f"{path}: not a picture that can be read") from None
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as `read_pages` gives it, turned as its EXIF says."""
+    if path.suffix.lower() in TIFF:
+        height, width = read_pages(path)[0].shape[:2]
+        return width, height
+    with opened(path) as picture:
+        width, height = picture.size
+        return (height, width) if picture.getexif().get(ORIENTATION, 1) in TURNED else (width, height)
 
 
 def decoded(path: Path, picture: Any) -> Any:

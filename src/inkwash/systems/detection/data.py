@@ -1,0 +1,111 @@
+"""Pictures and boxes of one's own: found in a folder, checked, and parted into what is learned from and what not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from inkwash.codecs.picture_files import Array, read_pages, says_of_range
+from inkwash.errors import UserError
+from inkwash.systems import splits
+from inkwash.systems.detection import formats
+from inkwash.systems.detection.annotations import Note, checked
+from inkwash.systems.splits import PARTS, check_group, group_of, read_list, thumbnail
+from inkwash.weights.files import digest
+
+
+class Example(NamedTuple):
+    """A picture's file, its width and height; boxes (n, 4) float64, corners in its pixels; kinds (n,) int64, classes
+    from 0; crowd and difficult (n,) bool; digest: of the file; group: of `split`."""
+
+    name: str
+    file: Path
+    size: tuple[int, int]
+    boxes: Array
+    kinds: Array
+    crowd: Array
+    difficult: Array
+    digest: str
+    group: str
+
+
+class Data(NamedTuple):
+    """What a folder holds. ids: of the classes, as COCO's file has them. listed: which part a list gives each name
+    to, {} without a list."""
+
+    examples: list[Example]
+    classes: list[str]
+    ids: list[int]
+    listed: dict[str, str]
+
+
+def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note = lambda _: None) -> Data:
+    """Pictures and boxes of a folder, in any of the formats of `formats`. A list, index.csv or split.csv with the
+    columns name and split, is followed, or the format's own lists.
+
+    group: a pattern whose first bracket is the slide or patient in a file's name, or a column of the list.
+    """
+    found = checked(formats.read(folder, note), folder, drop_bad, note)
+    if not any(picture.boxes for picture in found.pictures):
+        raise UserError(f"{folder}: no boxes in any of its {len(found.pictures)} pictures")
+    stems = [picture.file.stem for picture in found.pictures]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise UserError(f"{folder}: two pictures are called {twice[0]}; rename one")
+    listed, groups = read_list(folder, group)
+    listed = listed or {stem: PARTS[part] for stem, part in found.listed.items()}
+    listed = {stem: listed.get(stem, "train") for stem in stems} if "table" in listed.values() else {}
+    numbers = {name: number for number, name in enumerate(found.classes)}
+    examples = [
+        Example(
+            picture.file.stem,
+            picture.file,
+            picture.size,
+            np.array([box.corners for box in picture.boxes], float).reshape(-1, 4),
+            np.array([numbers[box.label] for box in picture.boxes], np.int64),
+            np.array([box.crowd for box in picture.boxes], bool),
+            np.array([box.difficult for box in picture.boxes], bool),
+            digest(picture.file)[:12],
+            group_of(picture.file.stem, group, groups),
+        )
+        for picture in found.pictures
+    ]
+    check_group(group, groups, [(one.group, one.name) for one in examples])
+    counts = Counter(box.label for picture in found.pictures for box in picture.boxes)
+    shown = ", ".join(f"{counts[name]} of {name}" for name in found.classes)
+    empty = sum(not picture.boxes for picture in found.pictures)
+    note(f"{len(examples)} pictures{f', {empty} of them without objects' * bool(empty)}: {shown}")
+    return Data(examples, found.classes, found.ids, listed)
+
+
+def page_of(example: Example, note: Callable[[str], None] = lambda _: None) -> Array:
+    """The picture. UserError for a stack."""
+    pages = read_pages(example.file)
+    if len(pages) > 1:
+        raise UserError(
+            f"{example.file}: a stack of {len(pages)} slices, which annotations do not tell apart; save slices"
+        )
+    says_of_range(pages, example.file.name, note)
+    return pages[0]
+
+
+def split(data: Data, folder: Path) -> tuple[list[Example], list[Example], list[Example]]:
+    """See `splits.split`. UserError also for a class that is in no picture to learn from, and for choices without any
+    object."""
+    training, choices, table = splits.split(data.examples, data.listed, folder)
+    for number, name in enumerate(data.classes):
+        if not any((one.kinds[~one.crowd] == number).any() for one in training):
+            raise UserError(
+                f"{folder}: class '{name}' is in no picture of the training part; add some, or leave it out"
+            )
+    if not any(len(one.boxes) for one in choices):
+        raise UserError(f"{folder}: none of the {len(choices)} pictures for choices has objects: add some pictures")
+    return training, choices, table
+
+
+def near_duplicates(parts: Sequence[Sequence[Example]]) -> list[tuple[str, str]]:
+    """Pictures of different parts that are nearly the same: the split leaks there."""
+    return splits.near_duplicates([[(one.name, thumbnail(page_of(one))) for one in part] for part in parts])

@@ -1,0 +1,141 @@
+"""Pictures of one's own, parted into what is learned from, what choices are made by, and what is measured on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from inkwash.codecs.picture_files import Array, normalised
+from inkwash.errors import UserError
+
+LISTS = ("index.csv", "split.csv")
+PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "table", "test": "table"}
+CHOICES, TABLE = 0.1, 0.2  # shares of the pictures that choices are made by, and that figures are measured on
+ALIKE, THUMBNAIL = 0.95, 24  # correlation of thumbnails from which on pictures are near-duplicates, and their side
+FEWEST = 3
+
+
+class Grouped(Protocol):
+    """An example: what a list may call it, and the slide or patient that it belongs to."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+
+
+Example = TypeVar("Example", bound=Grouped)
+
+
+def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Which part a list gives each name to, and the column `group` of each, where there is one."""
+    file = next((folder / name for name in LISTS if (folder / name).is_file()), None)
+    if file is None:
+        return {}, {}
+    try:
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
+        if not rows or "name" not in rows[0]:
+            raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
+        listed = {Path(row["name"]).stem: row["split"].strip().lower() for row in rows if row.get("split")}
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{file}: not a table ({error})") from None
+    if strange := {part for part in listed.values() if part not in PARTS}:
+        raise UserError(f"{file}: split '{min(strange)}': train, val or test is needed")
+    groups = {Path(row["name"]).stem: row[group] for row in rows} if group and group in rows[0] else {}
+    return {name: PARTS[part] for name, part in listed.items()}, groups
+
+
+def group_of(stem: str, group: str, groups: dict[str, str]) -> str:
+    """The slide or patient of a file; the file itself where nothing says so."""
+    if stem in groups:
+        return groups[stem]
+    try:
+        found = re.search(group, stem) if group and not groups else None
+        return found[1] if found else stem
+    except (re.error, IndexError):
+        raise UserError(f"group '{group}': a pattern with one bracket is needed, such as '(.*)_'") from None
+
+
+def check_group(group: str, groups: dict[str, str], pairs: Sequence[tuple[str, str]]) -> None:
+    """UserError for a group that no file has; pairs: (group, stem) of each."""
+    if group and not groups and all(own == stem for own, stem in pairs):
+        raise UserError(
+            f"group '{group}' is in no file's name, nor a column of a list: give a pattern such as '(.*)_'"
+        )
+
+
+def digest(picture: Array) -> str:
+    """Tells a picture's numbers from others'."""
+    return hashlib.sha256(f"{picture.shape}{picture.dtype}".encode() + picture.tobytes()).hexdigest()[:12]
+
+
+def split(
+    all_examples: Sequence[Example], listed: dict[str, str], folder: Path
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """(what is learned from, what choices are made by, what is measured on): by the list where there is one, else
+    seven tenths, a tenth and a fifth, by a hash of the groups, which stay whole.
+
+    UserError for fewer than three groups.
+    """
+    examples = [one for one in all_examples if listed.get(one.name) != "table"]
+    table = [one for one in all_examples if listed.get(one.name) == "table"]
+    groups = sorted({one.group for one in examples}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    if both := {one.group for one in table} & {*groups}:
+        raise UserError(
+            f"{folder}: the list has '{min(both)}' to learn from and to measure on; a group must stay whole"
+        )
+    chosen = max(1, round(CHOICES * len(groups)))
+    measured = 0 if listed else max(1, round(TABLE * len(groups)))
+    if len(groups) <= chosen + measured:
+        least = FEWEST - (not measured)
+        raise UserError(
+            f"{folder}: {len(groups)} pictures, or groups of them, to learn from, to choose by and to measure on: "
+            f"{least} at least are needed"
+        )
+    choices = {*groups[:chosen]}
+    held_out = {*groups[chosen : chosen + measured]}
+    table += [one for one in examples if one.group in held_out]
+    training = [one for one in examples if one.group not in choices | held_out]
+    return training, [one for one in examples if one.group in choices], table
+
+
+def near_duplicates(parts: Sequence[Sequence[tuple[str, Array]]]) -> list[tuple[str, str]]:
+    """Names of pictures of different parts, (name, `thumbnail`), that correlate above ALIKE: a split that leaks."""
+    found = []
+    for i in range(len(parts)):
+        for j in range(i + 1, len(parts)):
+            if parts[i] and parts[j]:
+                likeness = np.stack([one for _, one in parts[i]]) @ np.stack([one for _, one in parts[j]]).T
+                found += [(parts[i][a][0], parts[j][b][0]) for a, b in np.argwhere(likeness > ALIKE).tolist()]
+    return found
+
+
+def thumbnail(picture: Array) -> Array:
+    """A small grey picture as a vector of mean 0 and length 1."""
+    grey = normalised(picture).mean(-1)
+    small = np.asarray(Image.fromarray(grey).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), float)
+    centred = small.reshape(-1) - small.mean()
+    vector: Array = centred / max(float(np.linalg.norm(centred)), 1e-9)
+    return vector
+
+
+def unseen(examples: Sequence[Any], listed: dict[str, str], models: Sequence[Any], note: Any) -> list[Any]:
+    """Pictures that no model has learned from or was chosen by, known by their digests; where a list says which are
+    to measure on, those of them. What is left out is said."""
+    seen = {digest for model in models for digest in (*model.config["train"], *model.config["choices"])}
+    left = [one for one in examples if one.digest not in seen and listed.get(one.name, "table") == "table"]
+    if len(left) < len(examples):
+        note(
+            f"{len(examples) - len(left)} of {len(examples)} pictures are left out: the models have seen them, "
+            "or the list has them to train on"
+        )
+    if not left:
+        raise UserError("the models have seen all of these pictures: give some that were not trained on")
+    return left

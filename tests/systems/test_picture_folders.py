@@ -1,0 +1,21 @@
+"""Pictures that a user names."""
+
+import pytest
+
+from inkwash.errors import UserError
+from inkwash.systems.picture_folders import picture_files
+from tests.systems.segmentation.cells import cells, save
+
+
+def test_a_single_file_has_its_owner_s_name(tmp_path):
+    file = save(cells(0)[0], tmp_path / "a.png")
+    assert picture_files(file, "my cells.png") == [("my cells", file)]
+
+
+def test_none_and_two_of_one_name_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no pictures there"):
+        picture_files(tmp_path)
+    for place in ("x", "y"):
+        save(cells(0)[0], tmp_path / place / "a.png")
+    with pytest.raises(UserError, match=r"two pictures are called a: x/a.png and y/a.png"):
+        picture_files(tmp_path)
