@@ -1,0 +1,55 @@
+"""A large picture that is the small one again when it is reduced: means of squares of `factor` x `factor` pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch.nn.functional import avg_pool2d
+
+from inkwash import diffusion
+
+Array = np.ndarray
+HALVINGS = 48  # of the interval in which a shift lies: to 2^-48 of the range
+
+
+@diffusion.x0_guide()
+def consistent(x0: Any, t: Any, low: Any, factor: int) -> Any:
+    """The nearest picture to x0 (B, C, factor h, factor w) whose means of squares are `low` (B, C, h, w)."""
+    off = low - avg_pool2d(x0, factor)
+    return x0 + off.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+def reduced(picture: Array, factor: int) -> Array:
+    """(factor h, factor w, ...) -> float64 (h, w, ...): means of squares. What is over at the edges is left out."""
+    rows, columns = (side // factor for side in picture.shape[:2])
+    cut = picture[: rows * factor, : columns * factor].astype(np.float64)
+    means: Array = cut.reshape(rows, factor, columns, factor, *picture.shape[2:]).mean((1, 3))
+    return means
+
+
+def rounded_consistently(picture: Array, low: Array, factor: int, white: int) -> Array:
+    """Whole numbers (factor h, factor w, ...) from 0 to `white`, near the picture, whose means of squares are `low`
+    (h, w, ...), whole numbers too, exactly.
+
+    All pixels of a square are shifted alike, and clipped: by bisection so far that their mean is right. They are
+    rounded down, and those with the largest rests up, as many as their sum lacks.
+    """
+    h, w, *more = low.shape
+    blocks = picture.astype(np.float64).reshape(h, factor, w, factor, *more)
+    blocks = np.moveaxis(blocks, (1, 3), (-2, -1)).reshape(h, w, *more, factor**2)
+    goal, high = low.astype(np.float64)[..., None], np.full((*low.shape, 1), float(white))
+    below = -high - blocks.max(-1, keepdims=True)
+    high = high - blocks.min(-1, keepdims=True)
+    for _ in range(HALVINGS):
+        middle = (below + high) / 2
+        too_dark = (blocks + middle).clip(0, white).mean(-1, keepdims=True) < goal
+        below, high = np.where(too_dark, middle, below), np.where(too_dark, high, middle)
+    shifted = (blocks + high).clip(0, white)
+    whole = np.floor(shifted)
+    lacking = factor**2 * low[..., None].astype(np.int64) - whole.sum(-1, keepdims=True).astype(np.int64)
+    rank = np.argsort(np.argsort(whole - shifted, -1, kind="stable"), -1)
+    whole += rank < lacking
+    whole = np.moveaxis(whole.reshape(h, w, *more, factor, factor), (-2, -1), (1, 3))
+    result: Array = whole.reshape(h * factor, w * factor, *more).astype(low.dtype)
+    return result

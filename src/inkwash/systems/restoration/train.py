@@ -1,0 +1,226 @@
+"""What the trainings of both kinds of models share: those that make pictures larger, and those that edit them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+from PIL import Image
+from torch import Tensor, nn
+
+from inkwash import diffusion
+from inkwash.diffusion import DiffusionError
+from inkwash.errors import UserError
+from inkwash.progress import Monitor, Note
+from inkwash.systems.restoration.data import (
+    Degrade,
+    Example,
+    loader,
+    read_pictures,
+    split,
+)
+from inkwash.systems.restoration.model import RestorationModel, Upscaler, enlarged, plain_answer, with_missing
+from inkwash.systems.restoration.networks import RestorationNetwork
+from inkwash.systems.segmentation.data import near_duplicates
+from inkwash.training.build import build
+from inkwash.training.fit import fit
+from inkwash.training.recipe import Depth, Width
+from inkwash.training.settings import Settings
+from inkwash.weights.files import WEIGHTS, atomic
+from inkwash.weights.shipped import describe
+
+MOST_NOISE = 0.5  # largest time to which a small picture is noised
+CAP = 5.0  # of the weight of a time
+JUDGED = 8  # batches of pictures for choices
+SHOWN, SHOWN_STEPS = 4, 4  # pictures of a preview, and the steps in which they are drawn
+DEFAULTS: dict[str, Any] = {"steps": 8, "samples": 1}
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Keys of both recipes.
+
+    data       see `read_pictures`; a tenth of what is not for the table is for choices: which step is kept
+    group      see `read_pictures`
+    engine     diffusion; or plain: the same network without noise and time, by the absolute error
+    objective  l2 keeps samples diverse, l1 makes them alike (Palette, 2111.05826, section 5)
+    size       of the squares that are learned from, in pixels
+    widths, layers, patch  of the network, see `RestorationNetwork`
+    """
+
+    data: Path
+    fit: Settings
+    group: str = ""
+    engine: Literal["diffusion", "plain"] = "diffusion"
+    objective: Literal["l2", "l1"] = "l2"
+    size: Annotated[int, Ge(16), Le(1024)] = 64
+    widths: list[Width] = field(default_factory=lambda: [32, 48, 64])
+    layers: Depth = 1
+    patch: Annotated[int, Ge(1), Le(8)] = 2
+
+
+def check(recipe: Shared, factor: int) -> None:
+    """UserError for sizes that do not fit together."""
+    multiple = int(np.lcm(recipe.patch * 2 ** (len(recipe.widths) - 1), factor))
+    if recipe.size % multiple:
+        raise UserError(f"size = {recipe.size}: widths, patch and factor need a multiple of {multiple}")
+
+
+def train_model(
+    recipe: Shared,
+    kind: type[RestorationModel],
+    network: dict[str, Any],
+    facts: dict[str, Any],
+    degrade: Degrade,
+    folder: Path,
+    monitor: Monitor,
+) -> None:
+    """Trains, or goes on; writes folder/model, the best so far by the pictures for choices."""
+
+    def note(text: str) -> None:
+        monitor.tell(Note(text))
+
+    pictures = read_pictures(recipe.data, recipe.group, note, monitor.tell)
+    training, choices, table = split(pictures, recipe.data)
+    note(f"{len(training)} pictures to learn from, {len(choices)} for choices, {len(table)} for the table")
+    parts: Any = [training, choices, table]
+    for one, other in near_duplicates(parts)[:5]:
+        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+    note(f"it learns to undo: {facts['degradation']}")
+    torch.manual_seed(recipe.fit.seed)
+    model = new_model(recipe, kind, network, facts, training, choices)
+    batch = loader(training, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
+    judged = loader(choices, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
+    loss, best = loss_of(recipe, model), folder / "best"
+
+    def preview(_: nn.Module, step: int) -> Image.Image:
+        score = judge(loss, judged, model.device)
+        try:
+            picture = strip(model, judged(0))
+        except DiffusionError as error:
+            raise UserError(
+                f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
+            ) from None
+        before = describe(best)["best"]["loss"] if best.exists() else np.inf
+        known = "" if score < before else f", {before:.5f} before"
+        note(f"step {step}: loss {score:.5f} on the pictures for choices{known}")
+        if score < before:
+            model.config["best"] = {"step": step, "loss": round(score, 8)}
+            model.save(best)
+        return picture
+
+    def save(target: Path) -> None:
+        if best.exists():
+            copy(best, target)
+        else:
+            model.save(target)
+
+    fit(model.network, loss, batch, folder, recipe.fit, preview, save, folder / "model", monitor)
+
+
+def new_model(
+    recipe: Shared,
+    kind: type[RestorationModel],
+    network: dict[str, Any],
+    facts: dict[str, Any],
+    training: Sequence[Example],
+    choices: Sequence[Example],
+) -> RestorationModel:
+    """An untrained one, with what is known of its pictures."""
+    config = network | {"widths": recipe.widths, "layers": recipe.layers, "patch": recipe.patch}
+    known = {
+        "engine": recipe.engine,
+        "objective": recipe.objective,
+        "size": recipe.size,
+        "network": config,
+        "train": sorted(one.digest for one in training),
+        "choices": {one.digest: one.name for one in choices},
+    }
+    return kind(build(lambda: RestorationNetwork(**config), {}, "the recipe"), known | facts | DEFAULTS)
+
+
+def loss_of(recipe: Shared, model: RestorationModel) -> Callable[[Batch, torch.Generator], Tensor]:
+    """Of diffusion the error of x_0 by the core's Denoiser, weighted as that of v, at most `CAP`; in holes alone,
+    where there are some. Plain: the absolute error of what the network says without noise."""
+    denoise, network = model.denoiser, model.network
+
+    def weight(t: diffusion.NoiseLevel, form: Any) -> Any:
+        return torch.clip(t.sigma**-2, max=CAP) / form.factor(t)
+
+    def loss(batch: Batch, generator: torch.Generator) -> Tensor:
+        condition, drawn = conditions(model, batch, generator)
+        mask = None if drawn is None else drawn.expand(-1, 3, -1, -1)
+        if recipe.engine == "plain":
+            told = condition if mask is None else condition | {"mask": mask}
+            error: Tensor = (plain_answer(network, batch["x"], None, told).x0 - batch["x"]).abs()
+            real = torch.ones_like(error) if mask is None else mask.to(error)
+            per_sample: Tensor = (error * real).flatten(1).sum(1) / real.flatten(1).sum(1)
+            return per_sample.mean()
+        objective = diffusion.absolute if recipe.objective == "l1" else diffusion.square
+        return denoise.loss(batch["x"], condition, objective=objective, weight=weight, mask=mask, generator=generator)
+
+    return loss
+
+
+def conditions(
+    model: RestorationModel, batch: Batch, generator: torch.Generator
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What the network is told of a batch, and which places (B, 1, H, W) are drawn. A small picture is noised to a
+    time drawn for each, as long as there is diffusion at all."""
+    if isinstance(model, Upscaler):
+        low, process = batch["low"], model.denoiser.process
+        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
+        noise = torch.randn(low.shape, generator=generator, device=low.device)
+        if model.config["engine"] == "plain":
+            level = torch.zeros_like(level)
+        else:
+            low = process.noise(low, process.at(level.reshape(-1, 1, 1, 1)), noise)
+        return {"concat": enlarged(low, model.factor), "noise_level": level}, None
+    return {"concat": with_missing(batch["source"], batch["missing"])}, batch["drawn"]
+
+
+def judge(
+    loss: Callable[[Batch, torch.Generator], Tensor], batch: Callable[[int], Batch], device: torch.device
+) -> float:
+    """The mean loss on pictures for choices, always the same squares and noise."""
+    found = []
+    with torch.no_grad():
+        for k in range(JUDGED):
+            own = {key: value.to(device) for key, value in batch(k).items()}
+            found.append(loss(own, torch.Generator(device).manual_seed(k)))
+    return float(torch.stack(found).mean())
+
+
+def strip(model: RestorationModel, batch: Batch) -> Image.Image:
+    """A row for each of some pictures: what the model is given, two samples, the truth."""
+    rows = []
+    for i in range(min(SHOWN, len(batch["x"]))):
+        one = {key: value[i : i + 1] for key, value in batch.items()}
+        if isinstance(model, Upscaler):
+            given = one["low"].repeat_interleave(model.factor, 2).repeat_interleave(model.factor, 3)
+            samples = [model.enlarge(one["low"].to(model.device), seed, SHOWN_STEPS) for seed in (0, 1)]
+        else:
+            hole = one["drawn"] if one["missing"].any() else None
+            given = with_missing(one["source"], one["missing"])[:, :3]
+            concat = with_missing(one["source"], one["missing"]).to(model.device)
+            mask = None if hole is None else hole.to(model.device).expand(-1, 3, -1, -1)
+            samples = [model.draw({"concat": concat}, seed, SHOWN_STEPS, mask) for seed in (0, 1)]
+            samples = samples if mask is None else [torch.where(mask, x, concat[:, :3]) for x in samples]
+        tiles = [given, *(x.cpu() for x in samples), one["x"]]
+        rows.append(torch.cat([nn.functional.pad(tile[0], (0, 4, 0, 4), value=1.0) for tile in tiles], 2))
+    sheet = (torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5
+    return Image.fromarray(sheet.round().byte().permute(1, 2, 0).numpy())
+
+
+def copy(source: Path, target: Path) -> None:
+    """The files of a model, each whole or not there."""
+    for name in (WEIGHTS, "system.json"):
+        with atomic(target / name) as file:
+            shutil.copyfile(source / name, file)
