@@ -20,14 +20,14 @@ HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype"
 LABEL = f"{TERMS}/trainedAlgorithmicMedia"
-COMPOSITE = f"{TERMS}/compositeWithTrainedAlgorithmicMedia"  # a photograph of which a model has drawn some
+COMPOSITE = f"{TERMS}/compositeWithTrainedAlgorithmicMedia"  # of a photograph and a model
 MAX_JSON = 1_000_000  # of a recipe, or those of a grid; more would be parsed for long
 METADATA = "(?s)<metadata>(.*?)</metadata>"  # of an SVG
 Box = tuple[int, int, int, int]  # left, top, width and height in pixels
 
 
 def xmp_packet(label: str = LABEL, region: Box | None = None) -> str:
-    """XMP with the label and, if only a part of the picture was drawn, the box around that as an IPTC image region."""
+    """XMP with the label and, if only a part of the picture was drawn, the box around it as an IPTC image region."""
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from torch import Tensor
 from torch.nn.functional import avg_pool2d
-
-from inkwash import diffusion
 
 Array = np.ndarray
 HALVINGS = 48  # of the interval in which a shift lies: to 2^-48 of the range
 
 
-@diffusion.x0_guide()
-def consistent(x0: Any, t: Any, low: Any, factor: int) -> Any:
-    """The nearest picture to x0 (B, C, factor h, factor w) whose means of squares are `low` (B, C, h, w)."""
-    off = low - avg_pool2d(x0, factor)
-    return x0 + off.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+def consistent(picture: Tensor, low: Tensor, factor: int) -> Tensor:
+    """The nearest picture (B, C, factor h, factor w) whose means of squares are `low` (B, C, h, w)."""
+    off = low - avg_pool2d(picture, factor)
+    return picture + off.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
 def reduced(picture: Array, factor: int) -> Array:

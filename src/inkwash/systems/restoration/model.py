@@ -3,9 +3,10 @@ ones (Palette, Saharia et al. 2021, 2111.05826); or by the same network without 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -31,14 +32,24 @@ from inkwash.systems.restoration.levels import (
     white_of,
 )
 from inkwash.systems.restoration.masks import canvas, surrounding
-from inkwash.systems.restoration.networks import RestorationNetwork
+from inkwash.systems.restoration.networks import COLOURS, RestorationNetwork
 from inkwash.systems.restoration.options import check_options
 from inkwash.systems.torch_model import TorchModel
 
+MOST_NOISE = 0.5  # largest time to which a small picture is noised
 OVERLAP = 16  # pixels that two windows share at least
-HOLES = ("inpaint", "uncrop")  # tasks of which a part is known
 Progress = Callable[[int, int], None]
-KEYS = ("engine", "size", "steps", "samples", "degradation", "train", "choices")  # of the facts of both kinds
+Batch = dict[str, Tensor]
+KEYS = (
+    "engine",
+    "size",
+    "steps",
+    "samples",
+    "residual",
+    "degradation",
+    "train",
+    "choices",
+)  # of the facts of both kinds
 
 
 class RestorationModel(TorchModel):
@@ -46,8 +57,10 @@ class RestorationModel(TorchModel):
 
     facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
     steps, samples, degradation (in words: what it undoes), train and choices (digests of the pictures that it has
-    seen), and the network's own.
+    seen), residual (the root mean square of what is to change in a source), and the network's own.
     """
+
+    parametrization: ClassVar[str]
 
     def __init__(self, network: RestorationNetwork, config: dict[str, Any]) -> None:
         self.network: RestorationNetwork = network
@@ -65,43 +78,59 @@ class RestorationModel(TorchModel):
 
     @property
     def denoiser(self) -> Denoiser:
-        """Of pictures from -1 to 1, (B, 3, H, W); its condition is that of `RestorationNetwork`. The network is told
-        the time, continuous, times 1000."""
-        return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), "x0")
+        """Of states (B, 3, H, W): what is to change in the source, divided by how much that is at large, so that
+        noise of every size matters (SRDiff, Li et al. 2021, 2104.14951, of residuals). Its condition is that of
+        `RestorationNetwork`, which is told the time, continuous, times 1000."""
+        return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), self.parametrization)
 
     def draw(
         self,
+        base: Tensor,
+        scale: float,
         condition: dict[str, Tensor],
         seed: int,
         steps: int | None = None,
         mask: Tensor | None = None,
-        guide: Callable[[Denoise], Denoise] = lambda denoise: denoise,
+        low: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """One sample (1, 3, H, W) from -1 to 1, by windows where it is more than twice as large as what was trained
-        on; of a plain model its answer. mask: what is drawn, the rest of the sample means nothing."""
-        shape = condition["concat"].shape
+        """One sample base + scale state, (1, 3, H, W) from -1 to 1, by windows where it is more than twice as large
+        as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. low: what each
+        step is consistent with."""
         plain = self.config["engine"] == "plain"
         answers: Denoise = partial(plain_answer, self.network) if plain else self.denoiser
-        denoise = guide(diffusion.static_threshold(diffusion.tiled(answers, 2 * self.config["size"], OVERLAP)))
+        windows = diffusion.tiled(answers, 2 * self.config["size"], OVERLAP)
+        denoise = in_range(windows, base, scale, low)
         with torch.no_grad():
             if plain:
-                zeros = torch.zeros(1, 3, *shape[2:], device=self.device)
-                told = condition if mask is None else condition | {"mask": mask}
-                answer: Tensor = denoise(zeros, diffusion.cosine().at(0.0), told).x0
-                return answer
-            sample: Tensor = diffusion.sample(
-                denoise,
-                (3, *shape[2:]),
-                diffusion.ddim,
-                diffusion.uniform(self.denoiser.process, steps or self.config["steps"]),
-                [seed],
-                condition,
-                mask=mask,
-                device=self.device,
-                progress=progress,
-            )
-            return sample
+                state = denoise(torch.zeros_like(base), diffusion.cosine().at(0.0), condition).x0
+                state = state if mask is None else state * mask
+            else:
+                state = diffusion.sample(
+                    denoise,
+                    tuple(base.shape[1:]),
+                    diffusion.ddim,
+                    diffusion.uniform(self.denoiser.process, steps or self.config["steps"]),
+                    [seed],
+                    condition,
+                    mask=mask,
+                    device=self.device,
+                    progress=progress,
+                )
+        sample: Tensor = base + scale * state
+        return sample
+
+    def base(self, batch: Batch) -> Tensor:
+        """The sources of a batch, (B, 3, H, W), which are changed."""
+        raise NotImplementedError
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        """A sample of a batch of one."""
+        raise NotImplementedError
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """What is learned from: states, what the network is told of them, and what of them counts; None for all."""
+        raise NotImplementedError
 
     def padded(self, x: Tensor) -> Tensor:
         """(1, C, H, W), mirrored beyond its edges to multiples of the network's patch."""
@@ -124,6 +153,7 @@ class Upscaler(RestorationModel):
     """
 
     system = "superresolution"
+    parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
 
     @property
     def factor(self) -> int:
@@ -174,13 +204,33 @@ class Upscaler(RestorationModel):
         """(1, 3, h, w) from -1 to 1 -> (1, 3, factor h, factor w). noised: `low` is at the time `noise_level`
         already, the state of a first stage that was stopped there (truncated conditioning augmentation)."""
         level = self.config["noise_level"] if noise_level is None else noise_level
-        known, process = low, self.denoiser.process
+        at, known = self.denoiser.process.at(level), low
         if level and not noised:
             noise = Noise([seed], tuple(low.shape[1:]), "small", device=low.device).normal()
-            known = process.noise(low, process.at(level), noise)
-        condition = {"concat": enlarged(known, self.factor), "noise_level": torch.full((1,), level).to(low)}
-        guide = partial(consistent, low=low, factor=self.factor) if project else lambda denoise: denoise
-        return self.draw(condition, seed, steps, guide=guide, progress=progress)
+            known = self.denoiser.process.noise(low, at, noise)
+        base = enlarged(known / at.alpha, self.factor)
+        condition = {"concat": base, "noise_level": torch.full((1,), level).to(low)}
+        scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
+        return self.draw(base, scale, condition, seed, steps, low=low if project else None, progress=progress)
+
+    def base(self, batch: Batch) -> Tensor:
+        return enlarged(batch["low"], self.factor)
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        return self.enlarge(batch["low"].to(self.device), seed, steps)
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], None]:
+        """What is learned from: states, and what the network is told of them. Each small picture is noised to a time
+        of its own, and divided by what is left of it there; of a plain model it stays as it is."""
+        low, process = batch["low"], self.denoiser.process
+        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
+        if self.config["engine"] == "plain":
+            level = torch.zeros_like(level)
+        at = process.at(level.reshape(-1, 1, 1, 1))
+        noise = torch.randn(low.shape, generator=generator, device=low.device)
+        base = enlarged(process.noise(low, at, noise) / at.alpha, self.factor)
+        scale = (self.config["residual"] ** 2 + (at.sigma / at.alpha) ** 2) ** 0.5
+        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level}, None
 
 
 class Edited(NamedTuple):
@@ -200,6 +250,7 @@ class Editor(RestorationModel):
     """
 
     system = "editing"
+    parametrization = "x0"  # of tasks that change much and little alike, it leaves no noise
 
     def edit(
         self,
@@ -220,34 +271,45 @@ class Editor(RestorationModel):
 
         Raises UserError for a task that the model does not know, and for a picture too large for the memory.
         """
-        check_picture(picture)
         if task not in self.config["tasks"]:
             raise unknown("task", task, self.config["tasks"])
         check_options(task, mask=mask, outpaint=outpaint)
+        check_picture(picture)
         if outpaint is not None:
             picture, mask = canvas(picture, outpaint)
         elif task == "colourise":
-            picture = luma(picture)
+            picture = np.repeat(luma(picture)[..., None], 3, -1)
+        return self.redraw(picture, mask, samples, seed, steps, progress)
+
+    def redraw(
+        self,
+        picture: Array,
+        mask: Array | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Edited:
+        """What the network makes of a picture: of all of it, or where `mask` (H, W) is above 0, nothing of the
+        picture there being known to it."""
         seeds, white = self.seeds(seed, samples), white_of(picture)
-        share = np.ones(picture.shape[:2]) if mask is None else mask
-        box = surrounding(share > 0, self.config["size"])
-        height, width = share[box].shape
-        check_memory(height, width, len(seeds))
-        grey = picture.ndim == 2 and task != "colourise"
-        base = picture if grey or picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
-        source, own = to_network(picture[box], white), share[box] if grey else share[box][..., None]
+        box = np.s_[:, :] if mask is None else surrounding(mask > 0, self.config["size"])
+        cut = picture[box]
+        share = np.ones(cut.shape[:2]) if mask is None else mask[box]
+        check_memory(cut.shape[0], cut.shape[1], len(seeds))
+        grey = picture.ndim == 2
+        source, own = to_network(cut, white), share if grey else share[..., None]
         made = []
         for j, one in enumerate(seeds):
-            x = self.fill(
-                source, share[box] > 0 if task in HOLES else None, one, steps, in_all(progress, j, len(seeds))
+            told = in_all(progress, j, len(seeds))
+            drawn = from_network(
+                self.fill(source, None if mask is None else share > 0, one, steps, told), white, grey
             )
-            drawn = from_network(x, white, grey)
-            result = base.copy()
-            mixed = to_levels(own * drawn + (1 - own) * base[box], white, base)
-            result[box] = np.where(own > 0, mixed, base[box])
+            result = picture.copy()
+            result[box] = np.where(own > 0, to_levels(own * drawn + (1 - own) * cut, white, cut), cut)
             made.append(result)
         stack = np.stack(made)
-        return Edited(stack, spread_of(stack, white), share > 0)
+        return Edited(stack, spread_of(stack, white), np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
 
     def fill(
         self, source: Tensor, hole: Array | None, seed: int, steps: int | None, progress: Progress | None = None
@@ -256,8 +318,33 @@ class Editor(RestorationModel):
         height, width = source.shape[2:]
         missing = torch.zeros(1, 1, height, width) if hole is None else torch.from_numpy(hole).float()[None, None]
         concat = self.padded(with_missing(source, missing))
-        mask = None if hole is None else (concat[:, 3:] > 0).expand(-1, 3, -1, -1)
-        return self.draw({"concat": concat}, seed, steps, mask, progress=progress)[..., :height, :width]
+        mask = None if hole is None else (concat[:, COLOURS:] > 0).expand(-1, COLOURS, -1, -1)
+        scale = self.config["residual"]
+        drawn = self.draw(concat[:, :COLOURS], scale, {"concat": concat}, seed, steps, mask, progress=progress)
+        return drawn[..., :height, :width]
+
+    def base(self, batch: Batch) -> Tensor:
+        return with_missing(batch["source"], batch["missing"])[:, :COLOURS]
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        hole = batch["drawn"][0, 0].numpy() if batch["missing"].any() else None
+        return self.fill(batch["source"], hole, seed, steps)
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """What is learned from: states, what the network is told of them, and what of them counts."""
+        concat = with_missing(batch["source"], batch["missing"])
+        state = (batch["x"] - concat[:, :COLOURS]) / self.config["residual"]
+        return state, {"concat": concat}, batch["drawn"].expand(-1, COLOURS, -1, -1)
+
+
+@diffusion.x0_guide()
+def in_range(x0: Any, t: Any, base: Tensor, scale: float, low: Tensor | None = None) -> Any:
+    """Of the state of a picture base + scale x0 the one of that picture from -1 to 1 and, with `low`, consistent with
+    that."""
+    picture = (base + scale * x0).clip(-1, 1)
+    if low is not None:
+        picture = consistent(picture, low, base.shape[2] // low.shape[2])
+    return (picture - base) / scale
 
 
 def with_missing(source: Tensor, missing: Tensor) -> Tensor:

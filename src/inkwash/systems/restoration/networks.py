@@ -15,9 +15,8 @@ COLOURS = 3
 
 
 class RestorationNetwork(nn.Module):
-    """x_0 = source + f(x_t, source, t): a U-Net that sees the source beside x_t as more channels (SR3, Saharia et al.
-    2021, 2104.07636; Palette, 2111.05826), with self-attention at its lowest level. It answers with what is to change
-    (a residual, VDSR, Kim et al. 2016, 1511.04587), so that its beginning is the source itself.
+    """A U-Net that sees the source beside x_t as more channels (SR3, Saharia et al. 2021, 2104.07636; Palette,
+    2111.05826), with self-attention at its lowest level.
 
     missing    a fourth channel of the source is 1 where it has nothing, and holds 0
     augmented  it is told the time to which its source was noised (CDM, Ho et al. 2021, 2106.15282)
@@ -55,14 +54,10 @@ class RestorationNetwork(nn.Module):
     def forward(
         self, x: Tensor, time: Tensor, concat: Tensor, noise_level: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """x (B, 3, H, W), time (B,) from 0 to 1000, concat (B, 3 or 4, H, W), noise_level (B,) from 0 to 1: x_0, in
-        colours from -1 to 1. H and W are multiples of `patch`.
-
-        mask (B, 3, H, W): what is drawn; elsewhere x is the source, whatever it holds.
+        """x (B, 3, H, W), time (B,) from 0 to 1000, concat (B, 3 or 4, H, W), noise_level (B,) from 0 to 1: of x's
+        shape. H and W are multiples of `patch`. mask (B, 3, H, W), what is drawn, is what `missing` says, too: x is 0
+        elsewhere.
         """
-        source = concat[:, :COLOURS]
-        if mask is not None:
-            x = torch.where(mask, x, source)
         seen = F.pixel_unshuffle(torch.cat([x, concat.to(x.dtype)], 1), self.patch)
-        change: Tensor = F.pixel_shuffle(self.unet(seen, time, noise_level=noise_level), self.patch)
-        return source + change
+        answer: Tensor = F.pixel_shuffle(self.unet(seen, time, noise_level=noise_level), self.patch)
+        return answer

@@ -25,7 +25,7 @@ from inkwash.systems.restoration.data import (
     read_pictures,
     split,
 )
-from inkwash.systems.restoration.model import RestorationModel, Upscaler, enlarged, plain_answer, with_missing
+from inkwash.systems.restoration.model import RestorationModel, plain_answer
 from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.segmentation.data import near_duplicates
 from inkwash.training.build import build
@@ -35,7 +35,6 @@ from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS, atomic
 from inkwash.weights.shipped import describe
 
-MOST_NOISE = 0.5  # largest time to which a small picture is noised
 CAP = 5.0  # of the weight of a time
 JUDGED = 8  # batches of pictures for choices
 SHOWN, SHOWN_STEPS = 4, 4  # pictures of a preview, and the steps in which they are drawn
@@ -98,6 +97,7 @@ def train_model(
     model = new_model(recipe, kind, network, facts, training, choices)
     batch = loader(training, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
     judged = loader(choices, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
+    model.config["residual"] = residual_of(model, batch)
     loss, best = loss_of(recipe, model), folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:
@@ -139,6 +139,7 @@ def new_model(
         "engine": recipe.engine,
         "objective": recipe.objective,
         "size": recipe.size,
+        "residual": 1.0,
         "network": config,
         "train": sorted(one.digest for one in training),
         "choices": {one.digest: one.name for one in choices},
@@ -146,44 +147,44 @@ def new_model(
     return kind(build(lambda: RestorationNetwork(**config), {}, "the recipe"), known | facts | DEFAULTS)
 
 
-def loss_of(recipe: Shared, model: RestorationModel) -> Callable[[Batch, torch.Generator], Tensor]:
-    """Of diffusion the error of x_0 by the core's Denoiser, weighted as that of v, at most `CAP`; in holes alone,
-    where there are some. Plain: the absolute error of what the network says without noise."""
-    denoise, network = model.denoiser, model.network
+def residual_of(model: RestorationModel, batch: Callable[[int], Batch]) -> float:
+    """The root mean square of what is to change in sources, where something is drawn; not 0 where nothing is."""
+    squares, count = 0.0, 0.0
+    for k in range(JUDGED):
+        own = batch(k)
+        base = model.base(own)
+        drawn = own.get("drawn", torch.ones_like(own["x"][:, :1])).expand_as(base)
+        squares += float(((own["x"] - base) ** 2 * drawn).sum())
+        count += float(drawn.sum())
+    return max(float(np.sqrt(squares / count)), 1e-3)
 
-    def weight(t: diffusion.NoiseLevel, form: Any) -> Any:
-        return torch.clip(t.sigma**-2, max=CAP) / form.factor(t)
+
+def loss_of(recipe: Shared, model: RestorationModel) -> Callable[[Batch, torch.Generator], Tensor]:
+    """Of diffusion the error by the core's Denoiser, in holes alone, where there are some. Plain: the absolute error of
+    what the network says without noise."""
+    denoise: Any = model.denoiser
+    objective = diffusion.absolute if recipe.objective == "l1" else diffusion.square
 
     def loss(batch: Batch, generator: torch.Generator) -> Tensor:
-        condition, drawn = conditions(model, batch, generator)
-        mask = None if drawn is None else drawn.expand(-1, 3, -1, -1)
+        example: Any = model.example(batch, generator)
+        state, condition, mask = example
         if recipe.engine == "plain":
-            told = condition if mask is None else condition | {"mask": mask}
-            error: Tensor = (plain_answer(network, batch["x"], None, told).x0 - batch["x"]).abs()
+            error: Tensor = (plain_answer(model.network, state, None, condition).x0 - state).abs()
             real = torch.ones_like(error) if mask is None else mask.to(error)
-            per_sample: Tensor = (error * real).flatten(1).sum(1) / real.flatten(1).sum(1)
-            return per_sample.mean()
-        objective = diffusion.absolute if recipe.objective == "l1" else diffusion.square
-        return denoise.loss(batch["x"], condition, objective=objective, weight=weight, mask=mask, generator=generator)
+            return ((error * real).flatten(1).sum(1) / real.flatten(1).sum(1)).mean()
+        value: Tensor = denoise.loss(
+            state, condition, objective=objective, weight=capped, mask=mask, generator=generator
+        )
+        return value
 
     return loss
 
 
-def conditions(
-    model: RestorationModel, batch: Batch, generator: torch.Generator
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the network is told of a batch, and which places (B, 1, H, W) are drawn. A small picture is noised to a
-    time drawn for each, as long as there is diffusion at all."""
-    if isinstance(model, Upscaler):
-        low, process = batch["low"], model.denoiser.process
-        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
-        noise = torch.randn(low.shape, generator=generator, device=low.device)
-        if model.config["engine"] == "plain":
-            level = torch.zeros_like(level)
-        else:
-            low = process.noise(low, process.at(level.reshape(-1, 1, 1, 1)), noise)
-        return {"concat": enlarged(low, model.factor), "noise_level": level}, None
-    return {"concat": with_missing(batch["source"], batch["missing"])}, batch["drawn"]
+def capped(t: diffusion.NoiseLevel, form: Any) -> Any:
+    """The weight of v, 1 / sigma^2 on the squared error of x_0; of another parametrization at most `CAP`, as in
+    min-SNR (2303.09556)."""
+    most = torch.inf if form is diffusion.PARAMETRIZATIONS["v"] else CAP
+    return torch.clip(t.sigma**-2, max=most) / form.factor(t)
 
 
 def judge(
@@ -203,17 +204,8 @@ def strip(model: RestorationModel, batch: Batch) -> Image.Image:
     rows = []
     for i in range(min(SHOWN, len(batch["x"]))):
         one = {key: value[i : i + 1] for key, value in batch.items()}
-        if isinstance(model, Upscaler):
-            given = one["low"].repeat_interleave(model.factor, 2).repeat_interleave(model.factor, 3)
-            samples = [model.enlarge(one["low"].to(model.device), seed, SHOWN_STEPS) for seed in (0, 1)]
-        else:
-            hole = one["drawn"] if one["missing"].any() else None
-            given = with_missing(one["source"], one["missing"])[:, :3]
-            concat = with_missing(one["source"], one["missing"]).to(model.device)
-            mask = None if hole is None else hole.to(model.device).expand(-1, 3, -1, -1)
-            samples = [model.draw({"concat": concat}, seed, SHOWN_STEPS, mask) for seed in (0, 1)]
-            samples = samples if mask is None else [torch.where(mask, x, concat[:, :3]) for x in samples]
-        tiles = [given, *(x.cpu() for x in samples), one["x"]]
+        samples = [model.answer(one, seed, SHOWN_STEPS) for seed in (0, 1)]
+        tiles = [model.base(one), *(x.cpu() for x in samples), one["x"]]
         rows.append(torch.cat([nn.functional.pad(tile[0], (0, 4, 0, 4), value=1.0) for tile in tiles], 2))
     sheet = (torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5
     return Image.fromarray(sheet.round().byte().permute(1, 2, 0).numpy())
