@@ -67,6 +67,10 @@ def read_pictures(
             dark.append(file.name)
         examples.append(Example(file.stem, to_bytes(pixels), digest(pixels), group_of(file.stem, group, groups)))
         tell(Progress(done, len(files), "pictures are read"))
+    if group and not groups and all(one.group == one.name for one in examples):
+        raise UserError(
+            f"group '{group}' is in no file's name, nor a column of a list: give a pattern such as '(.*)_'"
+        )
     if dark:
         note(
             f"{len(dark)} pictures of 16 bits use a small part of their range, and are scaled: {', '.join(dark[:3])}"

@@ -19,8 +19,10 @@ from inkwash.systems.report import Report, Row, bootstrap, row
 from inkwash.systems.restoration import metrics
 from inkwash.systems.restoration.data import Example, read_pictures, window
 from inkwash.systems.restoration.degradations import TASKS, make_small
+from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.levels import Array
-from inkwash.systems.restoration.model import Editor, RestorationModel, Upscaler
+from inkwash.systems.restoration.model import RestorationModel
+from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.systems.segmentation.evaluate import unseen
 from inkwash.weights.shipped import reference
 

@@ -33,7 +33,7 @@ def free_form(rng: np.random.Generator, size: int) -> Array:
         pen.line(points, 1, round(width))
         for x, y in points:
             pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), 1)
-    return np.asarray(picture)
+    return np.array(picture)
 
 
 def random_border(rng: np.random.Generator, size: int) -> Array:

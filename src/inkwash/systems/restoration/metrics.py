@@ -23,9 +23,9 @@ def psnr(picture: Array, truth: Array, where: Array | None = None) -> float:
 
 
 def ssim(picture: Array, truth: Array, where: Array | None = None) -> float:
-    """Structural similarity (Wang et al. 2004), a mean over places and channels, by scikit-image."""
-    _, found = structural_similarity(picture, truth, channel_axis=-1, full=True)
-    return float(found.mean() if where is None else found[where].mean())
+    """Structural similarity (Wang et al. 2004), a mean over channels and places, by scikit-image."""
+    mean, found = structural_similarity(picture, truth, channel_axis=-1, full=True)
+    return float(mean if where is None else found[where].mean())
 
 
 def pairwise_ssim(samples: Sequence[Array], where: Array | None = None) -> float:

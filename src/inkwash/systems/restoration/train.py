@@ -160,8 +160,8 @@ def residual_of(model: RestorationModel, batch: Callable[[int], Batch]) -> float
 
 
 def loss_of(recipe: Shared, model: RestorationModel) -> Callable[[Batch, torch.Generator], Tensor]:
-    """Of diffusion the error by the core's Denoiser, in holes alone, where there are some. Plain: the absolute error of
-    what the network says without noise."""
+    """Of diffusion the error by the core's Denoiser, in holes alone, where there are some. Plain: the absolute error
+    of what the network says without noise."""
     denoise: Any = model.denoiser
     objective = diffusion.absolute if recipe.objective == "l1" else diffusion.square
 

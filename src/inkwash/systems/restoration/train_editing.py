@@ -10,7 +10,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.restoration.data import for_editing
 from inkwash.systems.restoration.degradations import TASKS
-from inkwash.systems.restoration.model import Editor
+from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.train import Shared, check, train_model
 from inkwash.training.recipe import load_recipe
 from inkwash.weights.shipped import RECIPES

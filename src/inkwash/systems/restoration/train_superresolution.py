@@ -12,8 +12,8 @@ from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.restoration.data import for_upscaling
 from inkwash.systems.restoration.degradations import DEGRADATIONS, REDUCED, make_small_in_words
-from inkwash.systems.restoration.model import Upscaler
 from inkwash.systems.restoration.train import Shared, check, train_model
+from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.training.recipe import load_recipe
 from inkwash.weights.shipped import RECIPES
 
