@@ -44,6 +44,11 @@ REFERENCE = {
         "inkwash.systems.protein.scaffold.Scaffold",
     ],
     "Segmentation": ["inkwash.systems.segmentation.model.SegmentationModel"],
+    "Restoration": [
+        "inkwash.systems.restoration.upscaler.Upscaler",
+        "inkwash.systems.restoration.editor.Editor",
+        "inkwash.systems.restoration.editor.Edited",
+    ],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],
     "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],

@@ -19,6 +19,7 @@ from inkwash.studio.tables import models
 from inkwash.weights.shipped import locate
 from tests.studio.conftest import Running, asked, fox, sent
 from tests.systems.checkpoints.test_facts import single
+from tests.systems.restoration import toy as restoration
 from tests.systems.segmentation import toy
 from tests.weights.test_scan import write
 
@@ -76,7 +77,11 @@ def studio(tmp_path_factory):
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
     cells = tmp_path_factory.mktemp("models") / "cells"
     toy.model().save(cells)
-    running = Running(tmp_path_factory.mktemp("studio") / "home", "--model", str(file), "--model", str(cells))
+    folders = [file, cells, cells.parent / "larger", cells.parent / "edited"]
+    restoration.upscaler().save(folders[2])
+    restoration.editor().save(folders[3])
+    models = [text for folder in folders for text in ("--model", str(folder))]
+    running = Running(tmp_path_factory.mktemp("studio") / "home", *models)
     yield running
     running.stop()
 
@@ -137,6 +142,7 @@ def body(client, system, verb):
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
     wanted |= {"data": values["file"]()} if verb == "train" else {}
     wanted |= {"prompt": "a fox"} if system == "checkpoints" else {}
+    wanted |= {"task": "restore"} if (system, verb) == ("editing", "edit") else {}
     return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
 
 

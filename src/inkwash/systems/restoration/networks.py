@@ -48,6 +48,7 @@ class RestorationNetwork(nn.Module):
             attention_head_dim=8,
             cross_attention_dim=None,
             norm_num_groups=8,
+            resnet_time_scale_shift="scale_shift",  # as Palette's: a shift before the norm is partly lost in it
             class_embed_type="timestep" if augmented else None,
         )
 
