@@ -77,10 +77,11 @@ class Edit(Request):
     All samples are written, where they differ, and what was invented; of a hole what lies around it keeps its bits.
     """
 
-    picture: Annotated[File, Media("image/*"), Help("A photograph.", argument=True)]
+    # no image/*: of these a studio keeps small copies of 8 bits
+    picture: Annotated[File, Help("A photograph.", argument=True)]
     model: ModelName
     task: Annotated[Task, Help("What is done.")]
-    mask: Annotated[File | None, Media("image/*"), Help("Where it is white, the picture is drawn anew.")] = None
+    mask: Annotated[File | None, Help("Where it is white, the picture is drawn anew.")] = None
     outpaint: Annotated[
         float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this fraction of the side.")
     ] = None
