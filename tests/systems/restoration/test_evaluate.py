@@ -100,6 +100,7 @@ def test_every_task_has_its_rows_and_what_is_known_is_kept(tmp_path):
     for source in ("toy", "mean fill"):
         assert value(report, "known pixels kept", source) == 1
     assert value(report, "chroma share", "the picture as it is") < 0.02
+    assert [row["source"] for row in report.rows if row["metric"] == "hue off by"] == ["toy"]  # grey has no hue
     noisy = value(report, "PSNR where drawn", "the picture as it is", task="denoise")
     assert 13 < noisy < 35  # by noise of 2 to 20 %
     assert value(report, "pairwise SSIM", "toy", task="inpaint") < 1

@@ -1,5 +1,7 @@
 """Figures of known answers, and of another implementation."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,5 +70,6 @@ def test_chroma_is_jpegs_and_grey_has_none():
     grey = np.repeat(ONE[..., :1], 3, -1)
     assert metrics.chroma_share(grey, ONE) < 1e-9 and metrics.chroma_share(ONE, ONE) == pytest.approx(1)
     red, green = (np.full((4, 4, 3), colour, np.uint8) for colour in ((200, 50, 50), (50, 200, 50)))
+    assert math.isnan(metrics.hue_error(grey, ONE)) and math.isnan(metrics.hue_error(ONE, grey))
     assert metrics.hue_error(red, red) == pytest.approx(0) and metrics.hue_error(green, red) > 60
     assert metrics.hue_error(np.full((4, 4, 3), (125, 110, 110), np.uint8), red) < 15  # paler, not of another hue

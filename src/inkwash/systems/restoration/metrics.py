@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -66,7 +67,9 @@ def chroma_share(picture: Array, truth: Array) -> float:
 
 
 def hue_error(picture: Array, truth: Array) -> float:
-    """Degrees between hues, a mean weighted by the chroma of the truth."""
+    """Degrees between hues, a mean weighted by the chroma of the truth; not a number where one has no chroma."""
     one, other = chroma(picture), chroma(truth)
     weight = np.abs(other)
+    if min(weight.max(), np.abs(one).max()) < 1e-6:
+        return math.nan
     return float(np.degrees((np.abs(np.angle(one * other.conj())) * weight).sum() / max(weight.sum(), 1e-9)))

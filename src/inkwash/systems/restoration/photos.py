@@ -205,8 +205,7 @@ def grey_png(values: Array, file: Path) -> None:
 
 
 def resized_alpha(alpha: Array, size: Sequence[int]) -> Array:
-    """(H, W) at another size, of rows and columns, bicubic."""
-    top = np.iinfo(alpha.dtype).max
-    plane = Image.fromarray(alpha.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    found: Array = np.asarray(plane).clip(0, top).round().astype(alpha.dtype)
+    """(H, W) at another size, of rows and columns, bilinear: what is clear stays clear, without ghosts of edges."""
+    plane = Image.fromarray(alpha.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    found: Array = np.asarray(plane).round().astype(alpha.dtype)
     return found

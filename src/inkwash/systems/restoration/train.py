@@ -38,7 +38,7 @@ from inkwash.weights.shipped import describe
 CAP = 5.0  # of the weight of a time
 JUDGED = 8  # batches of pictures for choices
 SHOWN, SHOWN_STEPS = 4, 4  # pictures of a preview, and the steps in which they are drawn
-DEFAULTS: dict[str, Any] = {"steps": 8, "samples": 1}
+STEPS = 8  # of an answer
 Batch = dict[str, Tensor]
 
 
@@ -140,11 +140,12 @@ def new_model(
         "objective": recipe.objective,
         "size": recipe.size,
         "residual": 1.0,
+        "steps": STEPS,
         "network": config,
         "train": sorted(one.digest for one in training),
         "choices": {one.digest: one.name for one in choices},
     }
-    return kind(build(lambda: RestorationNetwork(**config), {}, "the recipe"), known | facts | DEFAULTS)
+    return kind(build(lambda: RestorationNetwork(**config), {}, "the recipe"), known | facts)
 
 
 def residual_of(model: RestorationModel, batch: Callable[[int], Batch]) -> float:

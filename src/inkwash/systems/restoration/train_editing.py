@@ -35,7 +35,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     weights = weights_of(recipe)
     total = sum(weights.values())
     words = ", ".join(f"{name} ({TASKS[name].words}) {weight / total:.0%}" for name, weight in weights.items())
-    facts = {"tasks": list(weights), "degradation": words}
+    facts = {"tasks": list(weights), "samples": 4, "degradation": words}
     train_model(recipe, Editor, {"missing": True}, facts, for_editing(weights), folder, monitor)
 
 

@@ -42,6 +42,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         raise UserError(f"degradation: how pictures are made small is missing; name {' or '.join(REDUCED)}, too")
     facts = {
         "factor": recipe.factor,
+        "samples": 1,
         "noise_level": 0.0,
         "degradations": names,
         "degradation": make_small_in_words(recipe.factor, names),
