@@ -134,6 +134,10 @@ def test_a_model_comes_back_from_its_folder(tmp_path):
         ("restore", {"mask": np.ones((24, 30))}, "mask means nothing with the task restore"),
         ("inpaint", {"mask": np.ones((24, 30)), "outpaint": 0.1}, "outpaint means nothing with the task inpaint"),
         ("paint", {}, "unknown task 'paint': did you mean inpaint"),
+        ("uncrop", {"outpaint": 0.5}, "outpaint = 0.5: choose a fraction of the side above 0, to 0.45"),
+        ("inpaint", {"mask": np.full((24, 30), 255)}, "mask: 255 to 255: numbers from 0 to 1 are needed"),
+        ("inpaint", {"mask": np.zeros((24, 30))}, "some of them above 0"),
+        ("inpaint", {"mask": np.ones((30, 24))}, r"mask: its shape is \(30, 24\), the picture's \(24, 30\)"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(task, more, says):

@@ -152,8 +152,7 @@ def test_choices_are_always_judged_alike(tmp_path, quick):
 @pytest.mark.parametrize(
     ("task", "changes", "says"),
     [
-        ("superresolution", {"size": 18}, "size = 18: widths, patch and factor need a multiple of 4"),
-        ("superresolution", {"factor": 3}, "need a multiple of 12"),
+        ("superresolution", {"size": 16, "factor": 7, "patch": 5}, "size = 16: patch and factor need 35 at least"),
         (
             "superresolution",
             {"degradation": ["blur"]},
@@ -188,4 +187,9 @@ def test_recipes_that_ship_are_for_data_of_ones_own(tmp_path):
     for room in ROOMS.values():
         made = room.default_recipe(tmp_path)
         assert made.data == tmp_path and np.prod(made.widths) > 0
-        module.check(made, getattr(made, "factor", 1))
+        assert module.side_of(made, getattr(made, "factor", 1)) == made.size
+
+
+@pytest.mark.parametrize(("factor", "side"), [(2, 64), (3, 60), (5, 60), (7, 56), (8, 64)])
+def test_squares_are_as_large_as_the_factor_divides(factor, side, tmp_path):
+    assert module.side_of(replace(superresolution.default_recipe(tmp_path), factor=factor), factor) == side

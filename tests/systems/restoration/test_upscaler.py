@@ -96,6 +96,12 @@ def test_pictures_that_are_none_or_too_large_are_one_line(monkeypatch):
     model = upscaler()
     with pytest.raises(UserError, match=r"a picture of shape \(4, 4\) and float64"):
         model.upscale(np.zeros((4, 4)))
+    for options, says in (
+        ({"samples": 0}, "samples = 0: choose a whole number from 1"),
+        ({"noise_level": 0.6}, "noise_level = 0.6: choose a number from 0 to 0.5"),
+    ):
+        with pytest.raises(UserError, match=says):
+            model.upscale(picture(), **options)
     with pytest.raises(UserError, match="a whole number from 0"):
         model.upscale(picture(), seed=-1)
     monkeypatch.setattr(levels, "available_memory", lambda device: 1000)

@@ -15,7 +15,7 @@ from inkwash.systems.base import options as options_of
 from inkwash.systems.restoration import verbs
 from inkwash.systems.restoration.consistency import reduced
 from inkwash.systems.restoration.photos import read_photo
-from inkwash.systems.restoration.request import Edit, TrainEditor, Upscale
+from inkwash.systems.restoration.request import Edit, TrainEditor, TrainUpscaler, Upscale
 from tests.systems.restoration.toy import Notes, editor, folder, picture, upscaler
 
 FILE = File("0" * 64, "a.png")
@@ -170,6 +170,8 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path, monkeypatch):
 def test_tasks_with_commas_are_several():
     made = TrainEditor(data=FILE, tasks=("colourise, inpaint", "restore", "inpaint"))
     assert made.tasks == ("colourise", "inpaint", "restore")
+    assert TrainUpscaler(data=FILE, degradation=("area,jpeg",)).degradation == ("area", "jpeg")
+    assert TrainUpscaler(data=FILE).degradation is None
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkwash.errors import unknown
+from inkwash.errors import UserError, unknown
 from inkwash.systems.restoration.levels import (
     Array,
     check_memory,
@@ -25,6 +25,8 @@ from inkwash.systems.restoration.masks import canvas, surrounding
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 from inkwash.systems.restoration.networks import COLOURS
 from inkwash.systems.restoration.options import check_options
+
+MOST_OUTPAINT = 0.45  # of a side, on each side
 
 
 class Edited(NamedTuple):
@@ -44,6 +46,7 @@ class Editor(RestorationModel):
     """
 
     system = "editing"
+    keys = ("tasks",)
     parametrization = "x0"  # of tasks that change much and little alike, it leaves no noise
 
     def edit(
@@ -69,6 +72,10 @@ class Editor(RestorationModel):
             raise unknown("task", task, self.config["tasks"])
         check_options(task, mask=mask, outpaint=outpaint)
         check_picture(picture)
+        if mask is not None:
+            check_mask(mask, picture)
+        if outpaint is not None and not 0 < outpaint <= MOST_OUTPAINT:
+            raise UserError(f"outpaint = {outpaint}: choose a fraction of the side above 0, to {MOST_OUTPAINT}")
         if outpaint is not None:
             picture, mask = canvas(picture, outpaint)
         elif task == "colourise":
@@ -129,6 +136,14 @@ class Editor(RestorationModel):
         concat = with_missing(batch["source"], batch["missing"])
         state = (batch["x"] - concat[:, :COLOURS]) / self.config["residual"]
         return state, {"concat": concat}, batch["drawn"].expand(-1, COLOURS, -1, -1)
+
+
+def check_mask(mask: Array, picture: Array) -> None:
+    """UserError for a mask of another size, of numbers that are not from 0 to 1, or of nothing to draw."""
+    if mask.shape != picture.shape[:2]:
+        raise UserError(f"mask: its shape is {mask.shape}, the picture's {picture.shape[:2]}: give one of the same")
+    if not (mask.min() >= 0 and 0 < mask.max() <= 1):
+        raise UserError(f"mask: {mask.min()} to {mask.max()}: numbers from 0 to 1 are needed, some of them above 0")
 
 
 def with_missing(source: Tensor, missing: Tensor) -> Tensor:

@@ -14,16 +14,18 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
+from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
 from inkwash.systems.restoration.consistency import consistent
 from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.torch_model import TorchModel
 
+MOST_SAMPLES = 1000
 OVERLAP = 16  # pixels that two windows share at least
 Progress = Callable[[int, int], None]
 Batch = dict[str, Tensor]
 # of the facts of both kinds
-KEYS = ("engine", "size", "steps", "samples", "residual", "degradation", "train", "choices")
+KEYS = ("engine", "objective", "size", "steps", "samples", "residual", "degradation", "train", "choices")
 
 
 class RestorationModel(TorchModel):
@@ -35,6 +37,7 @@ class RestorationModel(TorchModel):
     """
 
     parametrization: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]  # of the facts of this kind
 
     def __init__(self, network: RestorationNetwork, config: dict[str, Any]) -> None:
         self.network: RestorationNetwork = network
@@ -42,7 +45,7 @@ class RestorationModel(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        for key in KEYS:
+        for key in (*KEYS, *cls.keys):
             facts[key]
         network: Any = RestorationNetwork(**facts["network"])
         return cls(network.to(memory_format=torch.channels_last), facts)  # faster on a CPU
@@ -84,7 +87,7 @@ class RestorationModel(TorchModel):
                     denoise,
                     tuple(base.shape[1:]),
                     diffusion.ddim,
-                    diffusion.uniform(self.denoiser.process, steps or self.config["steps"]),
+                    diffusion.uniform(self.denoiser.process, self.config["steps"] if steps is None else steps),
                     [seed],
                     condition,
                     mask=mask,
@@ -116,7 +119,10 @@ class RestorationModel(TorchModel):
 
     def seeds(self, seed: int, samples: int | None) -> list[int]:
         check_seed(seed)
-        return [(seed + j) % 2**64 for j in range(samples or self.config["samples"])]
+        count = self.config["samples"] if samples is None else samples
+        if not 1 <= count <= MOST_SAMPLES:
+            raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
+        return [(seed + j) % 2**64 for j in range(count)]
 
 
 @diffusion.x0_guide()

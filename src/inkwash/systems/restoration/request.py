@@ -31,6 +31,13 @@ NoiseLevel = Annotated[
 Task = Literal["colourise", "inpaint", "uncrop", "restore", "denoise", "deblur"]
 
 
+def listed(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Names, of which some may stand together, with commas: each once."""
+    if texts is None:
+        return None
+    return tuple(dict.fromkeys(filter(None, (name.strip() for text in texts for name in text.split(",")))))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Upscale(Request):
     """Make pictures larger by a model that learned from pictures like them.
@@ -131,10 +138,14 @@ class TrainUpscaler(TrainOnPictures):
     degradation: Annotated[
         tuple[str, ...] | None, MaxLen(20),
         Help("How pictures are made small to learn from: area or bicubic, and blur, noise, jpeg to half of them; "
-             "again for more, all of them if left out."),
+             "again for more, or with commas; all of them if left out."),
     ] = None  # fmt: skip
 
     KEYS = TrainOnPictures.KEYS | {name: name for name in ("factor", "degradation")}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "degradation", listed(self.degradation))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +166,7 @@ class TrainEditor(TrainOnPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tasks is not None:
-            names = [name.strip() for text in self.tasks for name in text.split(",")]
-            object.__setattr__(self, "tasks", tuple(dict.fromkeys(filter(None, names))))
+        object.__setattr__(self, "tasks", listed(self.tasks))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Shared:
     group      see `read_pictures`
     engine     diffusion; or plain: the same network without noise and time, by the absolute error
     objective  l2 keeps samples diverse, l1 makes them alike (Palette, 2111.05826, section 5)
-    size       of the squares that are learned from, in pixels
+    size       of the squares that are learned from, in pixels; less what patch and factor do not divide
     widths, layers, patch  of the network, see `RestorationNetwork`
     """
 
@@ -65,11 +66,12 @@ class Shared:
     patch: Annotated[int, Ge(1), Le(8)] = 2
 
 
-def check(recipe: Shared, factor: int) -> None:
-    """UserError for sizes that do not fit together."""
-    multiple = int(np.lcm(recipe.patch * 2 ** (len(recipe.widths) - 1), factor))
-    if recipe.size % multiple:
-        raise UserError(f"size = {recipe.size}: widths, patch and factor need a multiple of {multiple}")
+def side_of(recipe: Shared, factor: int) -> int:
+    """Of the squares that are learned from: the recipe's, less what patch and factor do not divide."""
+    side = recipe.size - recipe.size % math.lcm(recipe.patch, factor)
+    if not side:
+        raise UserError(f"size = {recipe.size}: patch and factor need {math.lcm(recipe.patch, factor)} at least")
+    return side
 
 
 def train_model(
@@ -95,8 +97,8 @@ def train_model(
     note(f"it learns to undo: {facts['degradation']}")
     torch.manual_seed(recipe.fit.seed)
     model = new_model(recipe, kind, network, facts, training, choices)
-    batch = loader(training, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
-    judged = loader(choices, recipe.size, recipe.fit.batch_size, recipe.fit.seed, degrade)
+    batch = loader(training, model.config["size"], recipe.fit.batch_size, recipe.fit.seed, degrade)
+    judged = loader(choices, model.config["size"], recipe.fit.batch_size, recipe.fit.seed, degrade)
     model.config["residual"] = residual_of(model, batch)
     loss, best = loss_of(recipe, model), folder / "best"
 
@@ -134,11 +136,12 @@ def new_model(
     choices: Sequence[Example],
 ) -> RestorationModel:
     """An untrained one, with what is known of its pictures."""
+    side = side_of(recipe, facts.get("factor", 1))
     config = network | {"widths": recipe.widths, "layers": recipe.layers, "patch": recipe.patch}
     known = {
         "engine": recipe.engine,
         "objective": recipe.objective,
-        "size": recipe.size,
+        "size": side,
         "residual": 1.0,
         "steps": STEPS,
         "network": config,

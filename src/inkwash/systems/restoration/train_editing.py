@@ -11,7 +11,7 @@ from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.restoration.data import for_editing
 from inkwash.systems.restoration.degradations import TASKS
 from inkwash.systems.restoration.editor import Editor
-from inkwash.systems.restoration.train import Shared, check, train_model
+from inkwash.systems.restoration.train import Shared, side_of, train_model
 from inkwash.training.recipe import load_recipe
 from inkwash.weights.shipped import RECIPES
 
@@ -31,7 +31,7 @@ class Recipe(Shared):
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model, the best so far by the pictures for choices."""
-    check(recipe, 1)
+    side_of(recipe, 1)
     weights = weights_of(recipe)
     total = sum(weights.values())
     words = ", ".join(f"{name} ({TASKS[name].words}) {weight / total:.0%}" for name, weight in weights.items())

@@ -12,7 +12,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.restoration.data import for_upscaling
 from inkwash.systems.restoration.degradations import DEGRADATIONS, REDUCED, make_small_in_words
-from inkwash.systems.restoration.train import Shared, check, train_model
+from inkwash.systems.restoration.train import Shared, side_of, train_model
 from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.training.recipe import load_recipe
 from inkwash.weights.shipped import RECIPES
@@ -34,7 +34,7 @@ class Recipe(Shared):
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model, the best so far by the pictures for choices."""
-    check(recipe, recipe.factor)
+    side_of(recipe, recipe.factor)
     names = list(recipe.degradation)
     if strange := [name for name in names if name not in DEGRADATIONS]:
         raise unknown("degradation", strange[0], DEGRADATIONS)

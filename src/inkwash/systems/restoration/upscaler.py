@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash.diffusion.noise import Noise
+from inkwash.errors import UserError
 from inkwash.systems.restoration.consistency import rounded_consistently
 from inkwash.systems.restoration.levels import (
     Array,
@@ -33,6 +34,7 @@ class Upscaler(RestorationModel):
     """
 
     system = "superresolution"
+    keys = ("factor", "noise_level", "degradations")
     parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
 
     @property
@@ -84,6 +86,8 @@ class Upscaler(RestorationModel):
         """(1, 3, h, w) from -1 to 1 -> (1, 3, factor h, factor w). noised: `low` is at the time `noise_level`
         already, the state of a first stage that was stopped there (truncated conditioning augmentation)."""
         level = self.config["noise_level"] if noise_level is None else noise_level
+        if not 0 <= level <= MOST_NOISE:
+            raise UserError(f"noise_level = {level}: choose a number from 0 to {MOST_NOISE}")
         at, known = self.denoiser.process.at(level), low
         if level and not noised:
             noise = Noise([seed], tuple(low.shape[1:]), "small", device=low.device).normal()
