@@ -80,7 +80,7 @@ def distances(model: SegmentationModel, kind: str, count: int) -> list[float]:
     found = []
     for number in range(10_000, 10_000 + TESTED):
         drawn, experts = picture(number, kind)
-        samples = model.draw(drawn, count, seed=number)[:count, 0].numpy() > 0.5
+        samples = model.draw(drawn, count, seed=number)[:count, 0] > 0.5
         found.append(energy_distance(list(samples), experts))
     return found
 

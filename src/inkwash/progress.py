@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 import sys
@@ -127,6 +128,19 @@ def progress_bar() -> Any:
     bar.add_task("", total=None)
     bar.start()
     return bar
+
+
+def free_memory(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that this process may still take; inf where the system does not say."""
+    free = math.inf
+    if os.path.exists("/proc/meminfo"):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read make room when asked
+    return free
 
 
 def peak_memory() -> float:

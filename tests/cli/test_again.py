@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from inkwash.cli import main
 from inkwash.systems.crystals.recorded import IN_FRAME, START, recorded
@@ -110,3 +112,21 @@ def test_files_without_a_recipe_are_refused_in_one_line(run, tmp_path, capsys):
         shown = capsys.readouterr().err
         assert "no recipe in it" in shown and shown.count("\n") == 1
     assert main(["again", str(tmp_path)]) == 2 and "give one of its files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["mask", "overlay", "probability", "uncertainty"])
+def test_each_picture_of_a_segmentation_is_made_anew_from_its_picture(ending, tmp_path, capsys):
+    """A mask has numbers of 16 bits, of which none may be lost on the way."""
+    pytest.importorskip("skimage")
+    from tests.systems.segmentation import cells, toy
+
+    toy.model().save(tmp_path / "toy")
+    cells.folder(tmp_path / "in", 1)
+    words = [str(tmp_path / "in" / "images"), "--model", str(tmp_path / "toy"), "--seed", "3", "-o", str(tmp_path)]
+    assert main(["segment", *words]) == 0
+    file = tmp_path / f"cell_0-{ending}.png"
+    command = ["again", str(file), "--out", str(tmp_path / "again.png")]
+    assert main([*command, "--inputs", str(tmp_path / "in" / "images")]) == 0
+    assert "the same pixels" in capsys.readouterr().out
+    with Image.open(file) as before, Image.open(tmp_path / "again.png") as after:
+        assert (np.asarray(before) == np.asarray(after)).all() and before.mode == after.mode

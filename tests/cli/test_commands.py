@@ -17,9 +17,10 @@ import inkwash
 from inkwash.cli import commands, main
 from inkwash.cli.context import unused_path
 from inkwash.codecs.png import read_recipe, write_png
-from inkwash.systems.pictures import emoji_data, runtimes
+from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.weights import graph
 from tests.models import tiny, wordless
 
 
@@ -198,6 +199,7 @@ def test_the_help_names_the_samplers(capsys):
         (["train", "pictures"], "neither a recipe nor data of your own"),
         (["train", "pictures", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["series", "train", "exchange", "--data", "nowhere"], "nowhere: no such file"),
+        (["segment", "train", "nuclei", "--data", "nowhere"], "nowhere: no such file"),
         (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
         (["evaluate", "--per-row", "-5"], "per_row = -5: choose a whole number from 6"),
@@ -250,7 +252,7 @@ def test_doctor_says_what_decides_the_speed(capsys, monkeypatch):
     capability = torch.backends.cpu.get_cpu_capability()
     assert ("AVX2" in features) >= (capability == "AVX2") and ("AVX512F" in features) >= (capability == "AVX512")
     find = commands.util.find_spec
-    for module in (commands.util, runtimes):
+    for module in (commands.util, graph):
         monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     rows = doctor(capsys)
     assert rows["onnxruntime"][0] == "missing" and "pip install" in rows["onnxruntime"][2]

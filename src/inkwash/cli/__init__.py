@@ -26,10 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
         "ignore", "Image size", category=RuntimeWarning
     )  # Pillow's, of what it reads none the less
     try:
-        from inkwash.cli.commands import SHORTCUTS, expand_generate, expand_recipe, expand_shortcut
+        from inkwash.cli.commands import SHORTCUTS, expand_command, expand_generate, expand_recipe, expand_shortcut
 
         arguments = sys.argv[1:] if arguments is None else arguments
         arguments = expand_shortcut(arguments) if arguments and arguments[0] in SHORTCUTS else arguments
+        arguments = expand_command(arguments)
         arguments = expand_recipe(arguments) if arguments[1:2] == ["train"] else arguments
         arguments = expand_generate(arguments) if arguments[:1] == ["generate"] else arguments
         return int(application()(arguments, standalone_mode=False) or 0)

@@ -77,7 +77,7 @@ def run(recipe: dict[str, Any], file: Path, inputs: Path | None, device: str | N
         system = systems()[recipe["system"]]
         verb = system.verbs[recipe["verb"]]
         known = system.recipe_of and resolve(system.recipe_of)(file) is not None
-        if verb.lasting or not verb.endings or not known:  # it would write more, or elsewhere
+        if verb.lasting or not known:  # it would write elsewhere, or no such file
             raise UserError(f"{system.name} {recipe['verb']} makes no such file")
         device = device or recipe["device"].partition(":")[0]
         runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"

@@ -20,7 +20,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
 from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
-from inkwash.systems.base import options
+from inkwash.systems.base import File, options
 from inkwash.systems.train import task_of
 from inkwash.weights.shipped import CHECKPOINTS, find_recipe, locate, queues, recipes, shipped
 
@@ -79,6 +79,18 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
     if word not in system.verbs:
         raise UserError(f"{target}: {system.name} has no {word}; it has {', '.join(system.verbs)}")
     return [system.name, word, *rest]
+
+
+def expand_command(arguments: list[str]) -> list[str]:
+    """`inkwash segment train ...` as `inkwash segmentation train ...`: after a system's own word another of its
+    verbs, where the word takes a file and none is called so."""
+    for system in systems().values():
+        if arguments[:1] == [system.command] and arguments[1:2] and arguments[1] in system.verbs:
+            first = next(iter(system.verbs.values()))
+            takes_file = any(option.argument and option.kind is File for option in options(first.request).values())
+            if takes_file and not Path(arguments[1]).exists():
+                return [system.name, *arguments[1:]]
+    return arguments
 
 
 def expand_recipe(arguments: list[str]) -> list[str]:
@@ -301,7 +313,7 @@ def speed() -> Iterator[tuple[str, str, str]]:
         yield "torch's threads", str(torch.get_num_threads()), "Python, where nothing else is said"
     if "emoji" in shipped():
         from inkwash.systems.pictures.model import read_index
-        from inkwash.systems.pictures.runtimes import fastest
+        from inkwash.weights.graph import fastest
 
         folders = [component.folder for component in read_index(shipped()["emoji"]).values()]
         yield "runtime", fastest(folders, "cpu", "float32"), "generate, if --runtime says no other"

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from inkwash.errors import UserError
 from inkwash.weights.files import WEIGHTS, atomic, digest, load_into, save_tensors
+from inkwash.weights.graph import fastest
 from inkwash.weights.shipped import describe, locate
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class TorchModel:
     """A network, whose weights lie in model.safetensors, and facts of it, in system.json beside them."""
 
     system: ClassVar[str]
+    has_graphs: ClassVar[bool] = False  # whether `on_graphs` is there
     network: nn.Module
+    runtime: str = "torch"
     folder: Path | None = None
 
     @classmethod
@@ -39,25 +43,47 @@ class TorchModel:
         runtime: str | None = None,
         threads: int | None = None,
     ) -> Self:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
+        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there.
+
+        runtime: torch; of a class that has graphs also onnx, on a CPU, which is taken where graphs lie in the folder.
+        """
+        if precision != "float32" or runtime not in (None, "torch", "onnx" if cls.has_graphs else None):
             raise UserError(
                 f"models of {cls.system} compute in float32, by torch: leave out --precision and --runtime"
             )
-        if threads:
-            torch.set_num_threads(threads)
         folder = locate(name)
         facts = describe(folder)
         if (system := facts.pop("system", None)) != cls.system:
             raise UserError(f"{folder}: a model of '{system}', not of {cls.system}")
+        onnx = cls.has_graphs and (runtime or fastest([folder], device, precision)) == "onnx"
+        if onnx and device != "cpu":
+            raise UserError(f"runtime onnx knows the CPU only: give --runtime torch for {device}")
         try:
-            model = cls.build(facts)
+            model = cls.on_graphs(facts, folder, threads) if onnx else cls.build(facts)
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}: system.json is broken ({error}); save the model again") from None
-        load_into(model.network, folder / WEIGHTS)
-        model.network.eval().to(device)
         model.folder = folder
+        if onnx:
+            model.runtime = "onnx"
+        else:
+            model.place(folder / WEIGHTS, device, threads)
         return model
+
+    @classmethod
+    def on_graphs(cls, facts: dict[str, Any], folder: Path, threads: int | None) -> Self:
+        """The model of these facts, its networks by ONNX Runtime, without torch."""
+        raise NotImplementedError
+
+    def place(self, weights: Path, device: str, threads: int | None) -> None:
+        """Loads the weights, and moves the network to the device."""
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        load_into(self.network, weights)
+        self.network.eval().to(device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle keeps: the facts and the weights as they are, on the CPU, since another machine has its own."""
@@ -66,6 +92,8 @@ class TorchModel:
 
     def save(self, folder: str | Path) -> None:
         """Writes the weights in float16, the network's buffers as they are, and the facts."""
+        if self.runtime != "torch":
+            raise UserError(f"a model of {self.system} cannot be saved: load it with runtime torch")
         folder = Path(folder)
         save_tensors(folder / WEIGHTS, self.network.state_dict(), exact=dict(self.network.named_buffers()))
         with atomic(folder / "system.json") as file:

@@ -1,7 +1,5 @@
 """Whether there is room for a training, said before the system kills it."""
 
-import math
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +9,14 @@ import torch
 from torch import Tensor
 
 from inkwash.errors import UserError
-from inkwash.progress import peak_memory
+from inkwash.progress import free_memory, peak_memory
 
 
 def available_memory(device: torch.device, group: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes that this process may still take on the device; inf where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = math.inf
-    if os.path.exists("/proc/meminfo"):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        used = int((group / "memory.current").read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read make room when asked
-    return free
+    return free_memory(group)
 
 
 def check_resources(weights: list[Tensor], fresh: bool, device: torch.device, folder: Path) -> int:

@@ -74,7 +74,7 @@ def test_a_dark_picture_is_said_to_be_scaled(tmp_path):
 
 
 def test_a_picture_that_is_too_large_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("inkwash.systems.segmentation.sizes.available_memory", lambda device: 1000)
+    monkeypatch.setattr("inkwash.systems.segmentation.sizes.free_memory", lambda: 1000)
     save(cells(0)[0], tmp_path / "big.png")
     with pytest.raises(UserError, match=r"big.png: a picture of 48 x 48 pixels needs about"):
         run(tmp_path, tmp_path / "big.png")

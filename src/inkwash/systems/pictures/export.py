@@ -1,33 +1,18 @@
 """A model's networks as ONNX graphs without weights, for runtimes.py. Needs the extra `export` (onnx, onnxscript)."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
+from inkwash.networks.export import Function, check_installed, write_graph
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.runtimes import Graph, kind_of
-from inkwash.weights.files import atomic
+from inkwash.systems.pictures.runtimes import kind_of
 from inkwash.weights.shipped import describe, locate
-
-TOLERANCE = 1e-4  # largest difference to torch with which a graph is written
-
-
-class Function(nn.Module):
-    """A function of a module as a module, so that every weight has the name "module." + its name in the file."""
-
-    def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.module, self.function = module, function
-
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.function(self.module, *inputs)
 
 
 def export(name: str | Path) -> list[Path]:
@@ -35,8 +20,7 @@ def export(name: str | Path) -> list[Path]:
 
     Returns their paths. Components that lie elsewhere and have theirs already are left alone.
     """
-    if not (find_spec("onnx") and find_spec("onnxscript")):
-        raise UserError("to export a model: pip install 'inkwash[export]'")
+    check_installed()
     folder = locate(name)
     if describe(folder).get("system") != "pictures":
         raise UserError(f"{folder}: only models of pictures are exported")
@@ -45,10 +29,11 @@ def export(name: str | Path) -> list[Path]:
         path = pipeline.folders[key]
         if path == folder / key or not any(path.glob("*.onnx")):
             graphs = GRAPHS[kind_of(component)](component, pipeline.shape[1])
-            written += [write(path / file, module, inputs) for file, (module, inputs) in graphs.items()]
+            written += [write(path / file, *graph) for file, graph in graphs.items()]
     return written
 
 
+TEXTS = ("context", "context_mask", "ids", "mask")  # inputs (batch, length, ...)
 Inputs = Callable[[int, int], dict[str, Tensor]]  # examples of a batch size and a text length, by name
 
 
@@ -112,60 +97,10 @@ def text_mask(n: int, length: int) -> Tensor:
 
 
 def write(file: Path, module: Function, inputs: Inputs) -> Path:
-    """Exports a module into a file; batch size and text length stay open in the graph."""
+    """Batch size and text length stay open in the graph; of a network that knows no size its side, too."""
+    sides = (2, 3) if getattr(module.module, "config", {}).get("sample_size", 0) is None else ()
     example = inputs(2, 7)
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
-    lengths = {"context", "context_mask", "ids", "mask"}
-    shapes = [{0: batch, 1: length} if name in lengths else {0: batch} for name in example]
-    spatial = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
-    if getattr(module.module, "config", {}).get("sample_size", 0) is None:  # it knows no size
-        shapes = [
-            shape | spatial if example[name].ndim == 4 else shape for name, shape in zip(example, shapes, strict=True)
-        ]
-    program = torch.onnx.export(
-        module.eval(),
-        tuple(example.values()),
-        dynamo=True,
-        optimize=False,
-        input_names=list(example),
-        dynamic_shapes=(tuple(shapes),),
-        verbose=False,
-    )
-    assert program is not None
-    with atomic(file) as temporary:
-        temporary.write_bytes(without_weights(program.model_proto, set(module.state_dict())))
-        graph = Graph(file.parent, 1, temporary.name)
-        for case in (example, inputs(3, 12)):
-            with torch.no_grad():
-                expected = module(*case.values())
-            found = graph(*(value.numpy() for value in case.values()))
-            pairs = zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]
-            worst = max(float(np.abs(a - b.numpy()).max()) for a, b in pairs)
-            if not worst < TOLERANCE:
-                raise UserError(f"{file}: differs from torch by {worst:.2g}; nothing was written")
-    return file
-
-
-def without_weights(model: Any, names: set[str]) -> bytes:
-    """The graph with the named initializers left to be put in at load, and without notes on where it came from."""
-    from onnx import TensorProto
-
-    for tensor in model.graph.initializer:
-        if tensor.name in names:
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            del tensor.external_data[:]
-            tensor.external_data.add(key="location", value="weights")
-    for noted in (
-        *model.graph.node,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.value_info,
-        model.graph,
-        model,
-    ):
-        del noted.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-    del model.graph.value_info[:]
-    return bytes(model.SerializeToString())
+    axes = {
+        name: (0, 1) if name in TEXTS else (0, *sides) if array.ndim == 4 else (0,) for name, array in example.items()
+    }
+    return write_graph(file, module, example, axes, [inputs(3, 12)])

@@ -111,7 +111,8 @@ def frames(file: Path, data: bytes) -> list[bytes]:
     with Image.open(file) as picture:
         if picture.format == "ICO":
             return [one.convert("RGBA").tobytes() for one in decode_ico(data)]
-        return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
+        frames = ImageSequence.Iterator(picture)  # a grey one of 16 or 32 bits has no eight for each colour
+        return [(one if one.mode.startswith("I") else one.convert("RGBA")).tobytes() for one in frames]
 
 
 def write(picture: GeneratedImage, format: str, path: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
 from inkwash.systems.pictures.request import Evaluate, Format, Generate, Tune
-from inkwash.systems.pictures.runtimes import fastest
+from inkwash.weights.graph import fastest
 from inkwash.weights.shipped import load_json
 
 BYTES_PER_PIXEL = 1.5  # of a file, for each pixel

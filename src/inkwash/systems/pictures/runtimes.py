@@ -10,10 +10,8 @@ reads, so weights ship once; and no torch is loaded, which alone takes longer th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,8 +22,7 @@ import numpy as np
 from inkwash.codecs.text import TextCodec, load_tokenizer
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import resolve
-from inkwash.weights.files import check_weights, load_arrays
-from inkwash.weights.shipped import load_json
+from inkwash.weights.graph import Graph, default_threads, fastest
 
 RUNTIMES = ("onnx", "torch")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -80,7 +77,7 @@ class Onnx:
             raise UserError("runtime onnx needs onnxruntime: pip install onnxruntime, or give --runtime torch")
         import onnxruntime
 
-        self.threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
+        self.threads = threads or default_threads()
         self.name = f"onnxruntime {onnxruntime.__version__}"
 
     def load(self, kind: str, folder: Path) -> Any:
@@ -93,51 +90,11 @@ class Onnx:
         return nullcontext()
 
 
-class Graph:
-    """An ONNX graph on the weights that lie beside it, as a function of arrays, by position but for a U-Net's
-    condition; it answers with one array or a list of them.
-
-    Opened when it is first called. Raises UserError, in one line, for a graph or weights that are missing or do not
-    fit each other.
-    """
-
-    def __init__(self, folder: Path, threads: int, name: str = "model.onnx") -> None:
-        self.file, self.threads = folder / name, threads
-        self.weights = next(folder.glob("*.safetensors"), folder / "model.safetensors")
-        if not self.file.is_file():
-            raise UserError(f"{self.file}: no such file; write it with `inkwash export`, or give --runtime torch")
-        check_weights(self.weights)
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return load_json(self.file.parent / "config.json")
-
-    @cached_property
-    def session(self) -> Any:
-        import onnxruntime
-
-        data = self.file.read_bytes()
-        # an autoencoder's file has two halves; a graph is given what it names
-        weights = load_arrays(self.weights).items()
-        arrays = {name: a for key, a in weights if (name := f"module.{key}").encode() in data}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
-        options.add_external_initializers(list(arrays), values)
-        try:
-            return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own kinds have no common base
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{self.file} does not fit {self.weights} ({reason:.160}): run `inkwash export` again"
-            ) from None
+class UNetGraph(Graph):
+    """A U-Net's, with its condition by name."""
 
     def __call__(self, *arrays: np.ndarray, **condition: np.ndarray) -> Any:
-        inputs = [*arrays, *(condition[name] for name in CONDITION if name in condition)]
-        names = [node.name for node in self.session.get_inputs()]
-        outputs = self.session.run(None, dict(zip(names, inputs, strict=True)))
-        return outputs[0] if len(outputs) == 1 else outputs
+        return super().__call__(*arrays, *(condition[name] for name in CONDITION if name in condition))
 
 
 def autoencoder_graphs(folder: Path, threads: int) -> Any:
@@ -167,7 +124,7 @@ class Kind(NamedTuple):
 UNET, VAE, TEXT = "inkwash.networks.unet", "inkwash.networks.autoencoder", "inkwash.codecs.text:TextCodec"
 MEAN = "inkwash.systems.pictures.networks"
 KINDS = {
-    "UNet2DConditionModel": Kind("diffusers", "UNet", f"{UNET}:load_unet", f"{UNET}:save_unet", Graph),
+    "UNet2DConditionModel": Kind("diffusers", "UNet", f"{UNET}:load_unet", f"{UNET}:save_unet", UNetGraph),
     "AutoencoderKL": Kind(
         "diffusers", "Autoencoder", f"{VAE}:load_autoencoder", f"{VAE}:save_autoencoder", autoencoder_graphs
     ),
@@ -184,12 +141,6 @@ def kind_of(component: Any) -> str:
     if not names or isinstance(getattr(component, "network", component), Graph):
         raise UserError(f"a {type(component).__name__} cannot be saved: load the model with runtime torch")
     return names[0]
-
-
-def fastest(folders: Iterable[Path], device: str, precision: str) -> str:
-    """The runtime for components that lie there, if none is asked for: onnx where it can, since it is the faster."""
-    possible = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
-    return "onnx" if possible and all(any(folder.glob("*.onnx")) for folder in folders) else "torch"
 
 
 def choose(

@@ -7,7 +7,7 @@ from inkwash.systems.segmentation import request
 from inkwash.systems.train import TRAIN
 from inkwash.systems.tune import TUNE
 
-MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
+MACHINE = ("out", "device", "runtime", "threads")  # all of it computes in float32
 LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "takes": MACHINE}
 
 SYSTEM = System(
@@ -17,13 +17,15 @@ SYSTEM = System(
         "segment": Verb(request.Segment, f"{__name__}.verbs:segment", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.Train, f"{__name__}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "export": Verb(request.Export, f"{__name__}.export:export", lasting=True, out="MODEL", takes=()),
         "tune": Verb(request.Tune, f"{__name__}.verbs:tune", **LIMITS, **TUNE),
     },
     load=f"{__name__}.model:SegmentationModel.load",
     command="segment",
-    modules={"torch": "", "scipy": "", "skimage": ""},
+    modules={"torch": "train, evaluate, export, segment --runtime torch", "scipy": "", "skimage": ""},
     tasks=("segmentation",),
     makes=f"{__name__}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from inkwash import diffusion
+from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
@@ -20,7 +19,7 @@ from inkwash.systems.base import check_seed
 from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
 from inkwash.systems.segmentation.formats import Array, normalised
-from inkwash.systems.segmentation.networks import Members
+from inkwash.systems.segmentation.graphs import GraphMembers
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
 from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size
 from inkwash.systems.torch_model import TorchModel
@@ -35,6 +34,11 @@ KEYS = (  # of the facts, beside the network's and its members
     "engine", "classes", "distance", "parting", "parametrization", "schedule", "size", "scale", "radius", "smallest",
     "steps", "samples", "sampler", "temperature", "counts", "train", "choices",
 )  # fmt: skip
+
+
+def checked(facts: dict[str, Any]) -> dict[str, Any]:
+    """KeyError where one is missing."""
+    return facts | {key: facts[key] for key in KEYS}
 
 
 class Segmentation(NamedTuple):
@@ -76,17 +80,24 @@ class SegmentationModel(TorchModel):
     """
 
     system = "segmentation"
+    has_graphs = True
 
-    def __init__(self, network: Members, config: dict[str, Any]) -> None:
-        self.network: Members = network
+    def __init__(self, network: Any, config: dict[str, Any]) -> None:
+        self.network: Any = network
         self.config = config
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> SegmentationModel:
-        for key in KEYS:
-            facts[key]
+        import torch
+
+        from inkwash.systems.segmentation.networks import Members
+
         network: Any = Members(facts["network"], facts["members"])
-        return cls(network.to(memory_format=torch.channels_last), facts)  # a fifth faster on a CPU
+        return cls(network.to(memory_format=torch.channels_last), checked(facts))  # a fifth faster on a CPU
+
+    @classmethod
+    def on_graphs(cls, facts: dict[str, Any], folder: Path, threads: int | None) -> SegmentationModel:
+        return cls(GraphMembers(folder, facts, threads), checked(facts))
 
     def facts(self) -> dict[str, Any]:
         return self.config
@@ -131,75 +142,79 @@ class SegmentationModel(TorchModel):
         sampler: str | None = None,
         flips: bool = False,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
+    ) -> Array:
         """Samples (k, channels, h, w) from 0 to 1, of the picture as the network sees it: of the plain engine, what
         each member says."""
         x, shape = self.prepare(picture)
-        with torch.no_grad():
+        with no_grad(self.array(x)):
             if self.config["engine"] == "plain":
                 found = self.answers(x, flips)
             else:
                 found = self.sampled(x, samples or self.config["samples"], seed, steps, sampler, progress)
-        cut: Tensor = ((found + 1) / 2).clamp(0, 1)[..., : shape[0], : shape[1]]
+        cut: Array = ((found + 1) / 2).clip(0, 1)[..., : shape[0], : shape[1]]
         return cut
 
-    def prepare(self, picture: Array) -> tuple[Tensor, tuple[int, int]]:
+    def array(self, x: Array) -> Any:
+        """What the network takes."""
+        if self.runtime == "onnx":
+            return x
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+
+    def prepare(self, picture: Array) -> tuple[Array, tuple[int, int]]:
         """The picture as the network sees it, (1, 3, h, w), mirrored beyond its edge to a size that can be halved as
         often as it has levels; and its size without that."""
-        x = torch.from_numpy(normalised(picture)).permute(2, 0, 1)[None]
+        x = normalised(picture).transpose(2, 0, 1)[None]
         shape = working_size((picture.shape[0], picture.shape[1]), self.config["scale"])
         x = resized(x, shape) * 2 - 1
         multiple = 2 ** len(self.config["network"]["widths"])
         rows, columns = (-side % multiple for side in shape)
-        padded = np.pad(x.numpy(), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
-        return torch.from_numpy(padded).to(self.device), shape
+        return np.pad(x, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric"), shape
 
     def sampled(
         self,
-        x: Tensor,
+        x: Array,
         samples: int,
         seed: int,
         steps: int | None,
         sampler: str | None,
         progress: Callable[[int, int], None] | None,
-    ) -> Tensor:
+    ) -> Array:
         """Masks from -1 to 1; the picture is encoded once."""
-        network: Any = self.network.networks[0]
-        features = network.encode(x)
+        features = self.network.networks[0].encode(self.array(x))
         method, grid = self.method(steps, sampler)
         shape, found = (self.channels, *x.shape[2:]), []
         together = max(1, AT_ONCE // (shape[1] * shape[2]))
         batches = range(0, samples, together)
         for done, start in enumerate(batches):
             seeds = [(seed + j) % 2**64 for j in range(start, min(start + together, samples))]
-            found.append(
-                diffusion.sample(
-                    self.windowed(diffusion.static_threshold(self.denoiser)),
-                    shape,
-                    method,
-                    grid,
-                    seeds,
-                    {"features": features.expand(len(seeds), -1, -1, -1)},
-                    device=self.device,
-                    progress=progress and partial(in_all, progress, done, len(batches)),
-                )
+            drawn = diffusion.sample(
+                self.windowed(diffusion.static_threshold(self.denoiser)),
+                shape,
+                method,
+                grid,
+                seeds,
+                {"features": features[[0] * len(seeds)]},
+                device=None if self.runtime == "onnx" else self.device,
+                progress=progress and partial(in_all, progress, done, len(batches)),
             )
-        return torch.cat(found)
+            found.append(numpy(drawn))
+        return np.concatenate(found)
 
-    def answers(self, x: Tensor, flips: bool) -> Tensor:
+    def answers(self, x: Array, flips: bool) -> Array:
         """What each member says, from -1 to 1."""
         found = []
-        for member in self.network.networks:
-            network: Any = member
+        zeros = self.array(np.zeros((1, self.channels, *x.shape[2:]), np.float32))
+        for network in self.network.networks:
             views = []
             for flip in FLIPS if flips else FLIPS[:1]:
-                features = network.encode(x.flip(flip))
-                zeros = torch.zeros(1, self.channels, *x.shape[2:], device=self.device)
+                features = network.encode(self.array(np.flip(x, flip)))
                 denoise: Any = self.windowed(partial(plain_answer, network))
-                level = diffusion.cosine().at(0.0)
-                views.append(denoise(zeros, level, {"features": features}).x0.flip(flip))
-            found.append(torch.stack(views).mean(0))
-        return torch.cat(found)
+                answer = denoise(zeros, diffusion.cosine().at(0.0), {"features": features})
+                views.append(np.flip(numpy(answer.x0), flip))
+            found.append(np.mean(views, 0))
+        return np.concatenate(found)
 
     def windowed(self, denoise: Any) -> Denoise:
         """By windows, where a picture is more than twice as large as what was trained on."""
@@ -219,13 +234,13 @@ class SegmentationModel(TorchModel):
             return tuned(self.folder, self.hash, count, self.denoiser.process)
         return diffusion.SAMPLERS[name], diffusion.uniform(self.denoiser.process, count)
 
-    def read(self, drawn: Tensor, size: tuple[int, int]) -> Segmentation:
+    def read(self, drawn: Array, size: tuple[int, int]) -> Segmentation:
         """What samples (k, channels, h, w) say of a picture of this size."""
         classes = len(self.classes)
-        mean = resized(drawn.mean(0, keepdim=True), size)[0].numpy(force=True)
+        mean = resized(drawn.mean(0, keepdims=True), size)[0]
         labels, counts, areas = list[Array](), list[Array](), list[Array]()
         for one in drawn:
-            values = resized(one[None], size)[0].numpy(force=True)
+            values = resized(one[None], size)[0]
             own, own_kinds = self.objects(values[:classes], values)
             count, area = sizes_of(own, own_kinds, classes)
             labels.append(own)
@@ -265,16 +280,16 @@ class SegmentationModel(TorchModel):
         size = self.config["size"]
         pages = [page for _, page in pictures_of(data)][: request.samples]
         squares = [middle(self.prepare(page)[0], size) for page in pages]
-        with torch.no_grad():
-            network: Any = self.network.networks[0]
-            features = network.encode(torch.cat([squares[i % len(squares)] for i in range(request.samples)]))
+        x = self.array(np.concatenate([squares[i % len(squares)] for i in range(request.samples)]))
+        with no_grad(x):
+            features = self.network.networks[0].encode(x)
         seeds = [(request.seed + i) % 2**64 for i in range(request.samples)]
         shape, denoise = (self.channels, size, size), diffusion.static_threshold(self.denoiser)
         grid: diffusion.Grid = diffusion.uniform(self.denoiser.process, TUNING_STEPS)
-        return Problem(denoise, shape, seeds, {"features": features}, self.device), grid
+        return Problem(denoise, shape, seeds, {"features": features}, getattr(x, "device", None)), grid
 
 
-def denoiser(network: nn.Module, parametrization: str, schedule: str) -> Denoiser:
+def denoiser(network: Any, parametrization: str, schedule: str) -> Denoiser:
     """linear: the published chain of 100 betas from 0.001 to 0.2; cosine: 2102.09672."""
     table = diffusion.betas(np.linspace(0.001, 0.2, STEPS))
     return Denoiser(
@@ -282,10 +297,10 @@ def denoiser(network: nn.Module, parametrization: str, schedule: str) -> Denoise
     )
 
 
-def plain_answer(network: Any, x: Tensor, t: Any, condition: Any) -> Prediction:
-    """What the network says without noise, and without a time: from -1 to 1."""
-    logits = network(torch.zeros_like(x), torch.zeros(len(x), device=x.device), condition["features"])
-    return Prediction(2 * logits.sigmoid() - 1)
+def plain_answer(network: Any, x: Any, t: Any, condition: Any) -> Prediction:
+    """What the network says without noise, x = 0, and without a time: from -1 to 1."""
+    logits = network(x, x[:, 0, 0, 0], condition["features"])
+    return Prediction(namespace(x).tanh(logits / 2))  # 2 sigmoid(logits) - 1
 
 
 def in_all(progress: Callable[[int, int], None], batch: int, batches: int, step: int, steps: int) -> None:

@@ -27,7 +27,7 @@ COLOURS = ((255, 210, 0), (0, 200, 255), (255, 90, 160), (120, 255, 90), (255, 1
 def write_picture(
     found: Segmentation, picture: Array, classes: Sequence[str], target: Path, request: Any, recipe: Row
 ) -> dict[str, Path]:
-    """The files of a picture by their endings, "-mask.png", which has the recipe in it, ...; TARGET-mask.png, ..."""
+    """The files of a picture by their endings, "-mask.png", ...: TARGET-mask.png, ...; a PNG has the recipe in it."""
     endings = [
         "-overlay.png",
         "-mask.png",
@@ -41,13 +41,13 @@ def write_picture(
         ["-classes.png"] * (len(classes) > 1) + ["-outlines.geojson"] * request.geojson + ["-rois.zip"] * request.rois
     )
     files = {ending: target.with_name(f"{target.name}{ending}") for ending in endings}
-    scores = object_scores(found)
-    save(Image.fromarray(overlay(picture, found)), files["-overlay.png"])
-    save(numbered(found.labels), files["-mask.png"], pnginfo=with_recipe(recipe))
+    scores, noted = object_scores(found), with_recipe(recipe)
+    save(Image.fromarray(overlay(picture, found)), files["-overlay.png"], pnginfo=noted)
+    save(numbered(found.labels), files["-mask.png"], pnginfo=noted)
     save_stack([Image.fromarray(plane) for plane in found.probability], files["-probability.tif"])
     likeliest = found.probability.max(0)
     for plane, ending in ((likeliest, "-probability.png"), (found.uncertainty, "-uncertainty.png")):
-        save(Image.fromarray((255 * plane).round().astype(np.uint8)), files[ending])
+        save(Image.fromarray((255 * plane).round().astype(np.uint8)), files[ending], pnginfo=noted)
     save_stack([numbered(one) for one in found.samples], files["-samples.tif"])
     write_csv(
         object_rows(found, classes, scores),
@@ -55,7 +55,7 @@ def write_picture(
         ("object", "class", "x", "y", "area", "probability"),
     )
     if len(classes) > 1:
-        save(Image.fromarray(found.kinds[found.labels]), files["-classes.png"])
+        save(Image.fromarray(found.kinds[found.labels]), files["-classes.png"], pnginfo=noted)
     if request.geojson:
         write_json(shapes.to_geojson(found.labels, found.kinds, classes, scores), files["-outlines.geojson"])
     if request.rois:

@@ -117,3 +117,10 @@ class Tune(tune.Tune):
 
     model: Annotated[str, Help("A folder that training wrote.", argument=True)]
     data: Annotated[File | tuple[File, ...], Media("folder"), Help("Pictures of the kind that it was trained on.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Request):
+    """Write a model's networks as ONNX graphs beside its weights, to find masks without torch."""
+
+    model: Annotated[str, Help("A folder that training wrote.", argument=True)]

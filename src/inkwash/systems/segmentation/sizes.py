@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.training.memory import available_memory
+from inkwash.progress import free_memory
+from inkwash.systems.segmentation.formats import Array
 
 
 def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:
@@ -18,20 +17,23 @@ def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) at another size: smaller as means of areas, larger bilinear."""
-    if tuple(x.shape[2:]) == size:
+def resized(x: Array, size: tuple[int, int]) -> Array:
+    """(B, C, H, W) float32 at another size, bilinear; smaller as means of what a pixel covers."""
+    if x.shape[2:] == size:
         return x
-    smaller = size[0] < x.shape[2] or size[1] < x.shape[3]
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=smaller)
+    planes = [
+        Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:])
+    ]
+    return np.stack([np.asarray(plane) for plane in planes]).reshape(*x.shape[:2], *size)
 
 
-def middle(x: Tensor, size: int) -> Tensor:
+def middle(x: Array, size: int) -> Array:
     """A square of this size out of the middle of (1, C, H, W), mirrored where that is smaller."""
     rows, columns = (max(0, size - side) for side in x.shape[2:])
-    padded = np.pad(x.numpy(force=True), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
+    padded = np.pad(x, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
     top, left = ((side - size) // 2 for side in padded.shape[2:])
-    return torch.from_numpy(padded[..., top : top + size, left : left + size].copy()).to(x.device)
+    square: Array = padded[..., top : top + size, left : left + size]
+    return square
 
 
 def needed_memory(height: int, width: int, scale: float, classes: int, samples: int) -> float:
@@ -43,7 +45,7 @@ def needed_memory(height: int, width: int, scale: float, classes: int, samples: 
 
 def check_memory(height: int, width: int, scale: float, classes: int, samples: int) -> None:
     """UserError where a picture needs more than is free."""
-    needed, free = needed_memory(height, width, scale, classes, samples), available_memory(torch.device("cpu"))
+    needed, free = needed_memory(height, width, scale, classes, samples), free_memory()
     if needed > free:
         raise UserError(
             f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "

@@ -37,10 +37,9 @@ def target_of(example: Example, classes: int, distance: bool) -> Array:
 def prepare(example: Example, classes: int, distance: bool, scale: float) -> Prepared:
     """At the network's size of pixels; what is to be drawn as means of areas, so that edges within a pixel stay."""
     size = working_size((example.picture.shape[0], example.picture.shape[1]), scale)
-    picture = torch.from_numpy(normalised(example.picture)).permute(2, 0, 1)
-    target = torch.from_numpy(target_of(example, classes, distance))
-    small = [(255 * resized(one[None], size)[0].clamp(0, 1)).round().to(torch.uint8) for one in (picture, target)]
-    return Prepared(small[0], small[1], is_grey(example.picture))
+    planes = normalised(example.picture).transpose(2, 0, 1), target_of(example, classes, distance)
+    small = [(255 * resized(one[None], size)[0].clip(0, 1)).round().astype(np.uint8) for one in planes]
+    return Prepared(torch.from_numpy(small[0]), torch.from_numpy(small[1]), is_grey(example.picture))
 
 
 def loader(
@@ -71,7 +70,8 @@ def square(example: Prepared, size: int, rng: np.random.Generator) -> tuple[Tens
         padded = np.pad(both.numpy(), ((0, 0), (0, rows), (0, columns)), mode="symmetric")
         both = torch.from_numpy(padded)
     top, left = (int(rng.integers(0, length - side + 1)) for length in both.shape[1:])
-    both = resized(both[None, :, top : top + side, left : left + side].float() / 255, (size, size))[0].clamp(0, 1)
+    cut = both[None, :, top : top + side, left : left + side].float() / 255
+    both = torch.from_numpy(resized(cut.numpy(), (size, size))[0]).clamp(0, 1)
     if rng.random() < 0.5:
         both = both.transpose(1, 2)
     flips = [axis for axis in (1, 2) if rng.random() < 0.5]

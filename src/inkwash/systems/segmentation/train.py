@@ -215,7 +215,7 @@ def judge(model: SegmentationModel, choices: Sequence[Example]) -> tuple[float, 
     scores, means, truths, rows = list[float](), list[Array](), list[Array](), list[Array]()
     for example in choices[:JUDGED]:
         drawn = model.draw(example.picture, JUDGED_SAMPLES, 0, JUDGED_STEPS)
-        mean = full_size(drawn.mean(0, keepdim=True), example, len(model.classes))
+        mean = full_size(drawn.mean(0, keepdims=True), example, len(model.classes))
         classes = example.kinds[example.labels]
         scores.append(iou(class_map(mean), classes, len(model.classes)))
         means.append(mean)
@@ -227,9 +227,9 @@ def judge(model: SegmentationModel, choices: Sequence[Example]) -> tuple[float, 
     return float(np.nanmean(scores)), fit_temperature(means, truths), Image.fromarray(sheet)
 
 
-def full_size(drawn: Tensor, example: Example, classes: int) -> Array:
+def full_size(drawn: Array, example: Example, classes: int) -> Array:
     """(K, H, W) at the picture's own size."""
-    found: Array = resized(drawn, full_shape(example))[0, :classes].numpy(force=True)
+    found: Array = resized(drawn, full_shape(example))[0, :classes]
     return found
 
 
@@ -237,7 +237,7 @@ def full_shape(example: Example) -> tuple[int, int]:
     return example.labels.shape[0], example.labels.shape[1]
 
 
-def strip(model: SegmentationModel, example: Example, drawn: Tensor, mean: Array, truth: Array) -> Array:
+def strip(model: SegmentationModel, example: Example, drawn: Array, mean: Array, truth: Array) -> Array:
     """uint8 (H, W, 3)."""
     k = len(model.classes)
     samples = [full_size(one[None], example, k).max(0) for one in drawn]
@@ -260,9 +260,9 @@ def finish(folder: Path, choices: Sequence[Example]) -> None:
     which distance objects are parted, and how far counts are off."""
     if not (folder / WEIGHTS).exists():
         return
-    model = SegmentationModel.load(folder)
+    model = SegmentationModel.load(folder, runtime="torch")
     drawn, k = [model.draw(example.picture) for example in choices], len(model.classes)
-    means = [full_size(one.mean(0, keepdim=True), example, k) for one, example in zip(drawn, choices, strict=True)]
+    means = [full_size(one.mean(0, keepdims=True), example, k) for one, example in zip(drawn, choices, strict=True)]
     kinds = [example.kinds[example.labels] for example in choices]
     truths = [np.stack([found == kind for kind in range(1, k + 1)]) for found in kinds]
     model.config["temperature"] = fit_temperature(means, truths)
@@ -280,7 +280,7 @@ Objects = tuple[Array, Array]
 
 
 def objects_by(
-    model: SegmentationModel, way: str, drawn: Sequence[Tensor], choices: Sequence[Example]
+    model: SegmentationModel, way: str, drawn: Sequence[Array], choices: Sequence[Example]
 ) -> list[Objects]:
     """Labels and kinds of samples of pictures, parted in one way."""
     model.config["parting"] = way

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
@@ -16,7 +17,6 @@ from inkwash.systems.segmentation import output
 from inkwash.systems.segmentation.files import picture_files, slices
 from inkwash.systems.segmentation.formats import Array, read_pages, says_of_range
 from inkwash.systems.segmentation.request import Segment, Tune
-from inkwash.systems.segmentation.train import default_recipe
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 from inkwash.systems.tune import tune as run_tuning
@@ -42,6 +42,7 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
                 images.append({"id": len(images) + 1, "file_name": file.name} | size)
                 annotations += output.coco_objects(found, len(images), len(annotations) + 1)
             facts = recipe("segmentation", "segment", replace(request, pictures=file), model, context)
+            facts |= {"runtime": model.runtime}
             with room_on_disk(context):
                 target = context.folder / f"{of}-{name}"
                 made = output.write_picture(found, page, model.classes, target, request, facts)
@@ -102,4 +103,10 @@ def tune(requests: list[Tune], context: Context) -> Iterator[Result]:
     return run_tuning(requests, context)
 
 
-train = partial(run_training, tasks=TASKS, default=default_recipe)
+def own_recipe(data: Path) -> Any:
+    from inkwash.systems.segmentation.train import default_recipe
+
+    return default_recipe(data)
+
+
+train = partial(run_training, tasks=TASKS, default=own_recipe)
