@@ -191,6 +191,23 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count(".png") == 8
 
 
+def test_pictures_and_maps_are_made_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    upscaler().save(tmp_path / "up")
+    editor().save(tmp_path / "ed")
+    folder(tmp_path / "in", 1)
+    Image.fromarray(picture(bits=16, colours=1)).save(tmp_path / "in" / "deep.png")
+    hole = np.zeros((24, 30), np.uint8)
+    hole[6:12, 10:25] = 255
+    Image.fromarray(hole).save(tmp_path / "m.png")
+    assert main(["upscale", "in", "--model", "up", "-o", "out", "--seed", "5", "--consistent"]) == 0
+    assert main(["edit", "in/photo 0.png", "--model", "ed", "-o", "out", "--task", "inpaint", "--mask", "m.png"]) == 0
+    for name in ("deep-x2-2", "photo 0-x2-1", "photo 0-x2-spread", "photo 0-inpaint-2", "photo 0-inpaint-invented"):
+        capsys.readouterr()
+        assert main(["again", f"out/{name}.png", "--inputs", "in", "--out", "more"]) == 0
+        assert "the same pixels" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -24,6 +24,7 @@ UPSCALING = System(
     modules=MODULES,
     tasks=("superresolution",),
     makes=f"{__name__}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 EDITING = System(
@@ -39,6 +40,7 @@ EDITING = System(
     modules=MODULES,
     tasks=("editing",),
     makes=f"{__name__}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 SYSTEMS = (UPSCALING, EDITING)

@@ -34,7 +34,7 @@ def write_samples(
     maps |= {} if invented is None else {"-invented.png": invented.astype(float)}
     for ending, values in maps.items():
         files[ending] = target.with_name(target.name + ending)
-        grey_png(values, files[ending])
+        grey_png(values, files[ending], recipe)
     return files
 
 

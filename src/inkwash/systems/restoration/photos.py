@@ -14,6 +14,7 @@ from inkwash.codecs.png import encode_png, encode_webp
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.segmentation.formats import Array, decoded, opened, png_bits
+from inkwash.systems.segmentation.output import with_recipe
 from inkwash.weights.files import atomic
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
@@ -198,10 +199,11 @@ def write_tiff(planes: Array, photo: Photo, file: Path, xmp: str) -> None:
     )
 
 
-def grey_png(values: Array, file: Path) -> None:
-    """Numbers (H, W) from 0 to 1, clipped, as grey of 8 bits."""
+def grey_png(values: Array, file: Path, recipe: Any) -> None:
+    """Numbers (H, W) from 0 to 1, clipped, as grey of 8 bits. A map is no generated picture, and is not labelled."""
     with atomic(file) as temporary:
-        Image.fromarray((255 * values.clip(0, 1)).round().astype(np.uint8)).save(temporary, "PNG")
+        grey = Image.fromarray((255 * values.clip(0, 1)).round().astype(np.uint8))
+        grey.save(temporary, "PNG", pnginfo=with_recipe(recipe))
 
 
 def resized_alpha(alpha: Array, size: Sequence[int]) -> Array:
