@@ -115,7 +115,10 @@ def test_a_hole_is_filled_and_what_was_invented_is_marked(tmp_path):
     spread = np.asarray(Image.open(found.files["-spread.png"]))
     assert spread[hole > 0].any() and not spread[hole == 0].any()
     samples = np.stack([read_photo(found.files[f"-{i}.png"]).pixels for i in (1, 2, 3)]) / 255
-    assert np.abs(spread - (samples.std(0).mean(-1) / 0.25 * 255).clip(0, 255)).max() <= 0.6
+    expected = samples.std(0).mean(-1)
+    assert np.abs(spread - 255 * expected / expected.max()).max() <= 0.6
+    assert found.row["spread_most"] == pytest.approx(expected.max(), abs=1e-5)
+    assert found.row["spread"] == pytest.approx(expected[hole > 0].mean(), abs=1e-5)
 
 
 def test_a_mask_of_another_size_is_resized_and_of_another_shape_refused(tmp_path):

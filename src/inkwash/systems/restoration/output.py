@@ -12,7 +12,6 @@ from inkwash.codecs.png import COMPOSITE, xmp_packet
 from inkwash.systems.restoration.levels import Array
 from inkwash.systems.restoration.photos import SUFFIX, Photo, grey_png, write_photo
 
-WIDE = 0.25  # standard deviation that is white in a map of the spread, in parts of the range
 Row = dict[str, Any]
 
 
@@ -20,8 +19,8 @@ def write_samples(
     samples: Sequence[Photo], kind: str, spread: Array, target: Path, recipe: Row, invented: Array | None = None
 ) -> dict[str, Path]:
     """The files of a picture by their endings: ".png" of one sample; of several "-1.png", ..., and "-spread.png",
-    black where all are the same. TARGET.png, ...; invented: which pixels are a model's, unless all are written as
-    "-invented.png", and their box into the metadata of all."""
+    black where all are the same and white where they differ most. TARGET.png, ...; invented: which pixels are a
+    model's, unless all are written as "-invented.png", and their box into the metadata of all."""
     invented = None if invented is None or invented.all() else invented
     box = None if invented is None else box_of(invented)
     packet, several = xmp_packet(COMPOSITE, box), len(samples) > 1
@@ -30,7 +29,7 @@ def write_samples(
         ending = f"-{place}{SUFFIX[kind]}" if several else SUFFIX[kind]
         files[ending] = target.with_name(target.name + ending)
         write_photo(photo, files[ending], recipe, packet)
-    maps = {"-spread.png": spread / WIDE} if several else {}
+    maps = {"-spread.png": spread / max(float(spread.max()), 1e-9)} if several else {}
     maps |= {} if invented is None else {"-invented.png": invented.astype(float)}
     for ending, values in maps.items():
         files[ending] = target.with_name(target.name + ending)

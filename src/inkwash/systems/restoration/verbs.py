@@ -154,8 +154,10 @@ def edited_photo(photo: Photo, pixels: Array) -> Photo:
 def row_of(name: str, pixels: Array, samples: int, spread: Array) -> dict[str, Any]:
     """A line of the run's table."""
     height, width = pixels.shape[:2]
-    row = {"picture": name, "width": width, "height": height, "samples": samples}
-    return row | ({"spread": round(float(spread.mean()), 5)} if samples > 1 else {})
+    row: dict[str, Any] = {"picture": name, "width": width, "height": height, "samples": samples}
+    if samples > 1:
+        row |= {"spread": round(float(spread.mean()), 5), "spread_most": round(float(spread.max()), 5)}
+    return row
 
 
 train_upscaler = partial(run_training, tasks=UPSCALERS, default=train_superresolution.default_recipe)
