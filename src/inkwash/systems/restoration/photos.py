@@ -93,7 +93,7 @@ def read_deep_tiff(path: Path) -> Photo | None:
     try:
         with tifffile.TiffFile(path) as tiff:
             page, pages = tiff.pages[0], len(tiff.pages)
-            bits, kind, axes = page.bitspersample, int(page.photometric), page.axes
+            bits, kind, axes = int(np.max(page.bitspersample)), int(page.photometric), page.axes
             floats = page.sampleformat != 1
             values = page.asarray() if bits == 16 and not floats and pages == 1 else None
             extra, way, icc = page.extrasamples, int(page.tags.valueof(ORIENTATION, default=1)), page.iccprofile
