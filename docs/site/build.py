@@ -45,6 +45,11 @@ REFERENCE = {
     ],
     "Segmentation": ["inkwash.systems.segmentation.model.SegmentationModel"],
     "Detection": ["inkwash.systems.detection.model.DetectionModel"],
+    "Restoration": [
+        "inkwash.systems.restoration.upscaler.Upscaler",
+        "inkwash.systems.restoration.editor.Editor",
+        "inkwash.systems.restoration.editor.Edited",
+    ],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],
     "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from inkwash.codecs.png import GeneratedImage, read_recipe, write_gif, write_png
+from inkwash.codecs.png import (
+    COMPOSITE,
+    GeneratedImage,
+    encode_png,
+    encode_webp,
+    read_recipe,
+    replace_recipe,
+    write_gif,
+    write_png,
+    xmp_packet,
+)
 from inkwash.errors import UserError
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -119,3 +129,22 @@ def test_an_animation_has_its_recipe_and_the_label_and_clears_what_is_clear(tmp_
     while packet[at]:  # a reader that knows only blocks, each after its length, finds the end
         at += packet[at] + 1
     assert packet[at:] == b"\0;"
+
+
+@pytest.mark.parametrize("encode", [encode_png, encode_webp])
+def test_the_part_that_was_drawn_is_a_region_and_stays_one_with_another_recipe(encode, tmp_path):
+    data = encode(Image.new("RGB", (8, 8), "red"), {"seed": 1}, xmp_packet(COMPOSITE, (1, 2, 3, 4)))
+    for recipe in ({"seed": 2}, None):
+        data = replace_recipe(data, recipe)
+        (tmp_path / "a").write_bytes(data)
+        with Image.open(tmp_path / "a") as picture:
+            xmp = ElementTree.fromstring(picture.info["xmp"])
+        sides = {child.tag.partition("}")[2]: child.text for child in xmp.iter()}
+        assert [sides[name] for name in ("rbX", "rbY", "rbW", "rbH")] == ["1", "2", "3", "4"]
+        assert COMPOSITE in [
+            value for description in xmp.iter(f"{RDF}Description") for _, value in description.items()
+        ]
+        if recipe:
+            assert read_recipe(tmp_path / "a") == recipe
+    with pytest.raises(UserError, match="no recipe in it"):
+        read_recipe(tmp_path / "a")

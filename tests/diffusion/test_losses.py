@@ -11,12 +11,14 @@ from inkwash.diffusion import (
     PARAMETRIZATIONS,
     Denoiser,
     Prediction,
+    absolute,
     edm_weight,
     flow_weight,
     log_normal,
     logit_normal,
     min_snr,
     p2,
+    square,
     uniform_times,
     unit,
     vlb,
@@ -53,6 +55,22 @@ def test_a_weight_is_its_papers_whatever_the_network_predicts(name, form, schedu
     ours = weight(t, form) * (form.target(wrong, seen, t) - form.target(x0, eps, t)) ** 2
     assert ours == pytest.approx(formula(t) * (of.target(wrong, seen, t) - of.target(x0, eps, t)) ** 2, rel=1e-6)
     assert unit(t, form) == 1
+
+
+@given(forms, schedules, st.floats(0.05, 0.95), st.integers(0, 2**32 - 1))
+def test_the_absolute_error_is_the_root_of_the_square(form, schedule, t, seed):
+    """In every element, whatever the network predicts."""
+    rng = torch.Generator().manual_seed(seed)
+    x0 = torch.randn(3, 4, generator=rng)
+    denoiser = Denoiser(lambda x, time: 0.3 * x + 0.1, PROCESSES[schedule], form)
+    shared = {"times": lambda count, generator: torch.full((count,), t, dtype=torch.float64)}
+    terms = []
+    for objective in (absolute, square):
+        denoiser.loss(
+            x0, objective=lambda term, f=objective: terms.append(f(term)) or terms[-1], **shared,
+            generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+    torch.testing.assert_close(terms[0] ** 2, terms[1])
 
 
 @given(forms, schedules, st.integers(2, 1000), st.floats(0, 1), *[st.floats(-2, 2)] * 3)

@@ -32,6 +32,7 @@ from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator, frozen
 from inkwash.systems.protein.networks import FrameNetwork, ProtDiffNetwork
+from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
@@ -144,6 +145,10 @@ NETWORKS = (
         "backbone": (lambda: FrameNetwork(8, 4, 2), lambda net: net(noise(2, 12, 3), TIME / 1000)),
         "boxes": (lambda: DetectionNetwork(**BOXES), boxes),
         "boxes, FCOS": (lambda: DetectionNetwork(head="fcos", **BOXES), cells),
+        "picture beside another": (
+            lambda: RestorationNetwork(missing=True, augmented=True, widths=(16, 16)),
+            lambda net: net(noise(2, 3, 8, 8), TIME, noise(2, 4, 8, 8), TIME / 1000),
+        ),
         "masks": (lambda: Members({"widths": [8, 8], "growth": 4}, 2), masks),
         "backbone of the paper": (  # begins with short steps
             lambda: ProtDiffNetwork(8, 2),
@@ -199,7 +204,8 @@ def answers(name: str, network: nn.Module) -> list[Tensor]:
 
 def test_every_network_is_tried():
     names = [f"inkwash.networks.{info.name}" for info in pkgutil.iter_modules(networks.__path__)]
-    rooms = [f"inkwash.systems.{room}.networks" for room in systems.systems()]
+    found = [info for info in pkgutil.iter_modules(systems.__path__) if info.ispkg]  # a room may have several systems
+    rooms = [f"inkwash.systems.{info.name}.networks" for info in found]
     names += [name for name in rooms if find_spec(name)]
     modules = [pkgutil.resolve_name(name) for name in names]
     ours = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}

@@ -20,6 +20,7 @@ from inkwash.weights.shipped import locate
 from tests.studio.conftest import Running, asked, fox, sent
 from tests.systems.checkpoints.test_facts import single
 from tests.systems.detection import toy as boxes
+from tests.systems.restoration import toy as restoration
 from tests.systems.segmentation import toy
 from tests.weights.test_scan import write
 
@@ -77,9 +78,10 @@ def studio(tmp_path_factory):
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
     cells = tmp_path_factory.mktemp("models") / "cells"
     toy.model().save(cells)
-    shapes = tmp_path_factory.mktemp("models") / "shapes"
-    boxes.model().save(shapes)
-    given = [word for path in (file, cells, shapes) for word in ("--model", str(path))]
+    folders = [cells.parent / name for name in ("shapes", "larger", "edited")]
+    for folder, made in zip(folders, (boxes.model(), restoration.upscaler(), restoration.editor()), strict=True):
+        made.save(folder)
+    given = [word for path in (file, cells, *folders) for word in ("--model", str(path))]
     running = Running(tmp_path_factory.mktemp("studio") / "home", *given)
     yield running
     running.stop()
@@ -141,6 +143,7 @@ def body(client, system, verb):
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
     wanted |= {"data": values["file"]()} if verb == "train" else {}
     wanted |= {"prompt": "a fox"} if system == "checkpoints" else {}
+    wanted |= {"task": "restore"} if (system, verb) == ("editing", "edit") else {}
     return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
 
 

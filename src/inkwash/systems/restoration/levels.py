@@ -1,0 +1,69 @@
+"""Pictures as arrays of whole numbers <-> what the network sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkwash.codecs.picture_files import DARK
+from inkwash.errors import UserError
+from inkwash.training.memory import available_memory
+
+Array = np.ndarray
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (Rec. 601)
+WORKING = 60  # numbers of each pixel that sampling holds at its height, beside the samples
+
+
+def check_picture(picture: Array) -> None:
+    """UserError for what is no picture (H, W) or (H, W, 3) of 8 or 16 bits."""
+    shape, kind = picture.shape, picture.dtype
+    if kind not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
+        raise UserError(f"a picture of shape {shape} and {kind}: (H, W) or (H, W, 3) of uint8 or uint16 is needed")
+
+
+def white_of(picture: Array) -> int:
+    """The number that is white: 255, 65535, or of 16 bits that are hardly used the greatest there is."""
+    if picture.dtype == np.uint8:
+        return 255
+    high = int(picture.max())
+    return high if 0 < high < 65535 // DARK else 65535
+
+
+def to_network(picture: Array, white: int) -> Tensor:
+    """(H, W) or (H, W, 3) -> (1, 3, H, W) from -1 to 1, grey in all three."""
+    colours = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+    return torch.from_numpy(colours.astype(np.float32) / white * 2 - 1).permute(2, 0, 1)[None].contiguous()
+
+
+def from_network(x: Tensor, white: int, grey: bool) -> Array:
+    """(1, 3, H, W) -> float64 (H, W, 3) from 0 to white; grey: (H, W), the mean of all three."""
+    values = (x[0].permute(1, 2, 0).numpy(force=True).astype(np.float64) + 1) / 2 * white
+    return values.mean(-1) if grey else values
+
+
+def to_levels(values: Array, white: int, like: Array) -> Array:
+    """Rounded and clipped to the whole numbers of another picture's kind."""
+    levels: Array = values.clip(0, white).round().astype(like.dtype)
+    return levels
+
+
+def spread_of(samples: Array, white: int) -> Array:
+    """Of (k, H, W) or (k, H, W, 3) the standard deviation (H, W) over samples, in parts of the range."""
+    spread: Array = (samples.astype(np.float32) / white).std(0)
+    return spread if spread.ndim == 2 else spread.mean(-1)
+
+
+def luma(picture: Array) -> Array:
+    """The brightness of (H, W, 3), in its whole numbers; of (H, W) itself."""
+    return picture if picture.ndim == 2 else to_levels(picture @ LUMA, int(np.iinfo(picture.dtype).max), picture)
+
+
+def check_memory(height: int, width: int, samples: int) -> None:
+    """UserError where a picture of this size needs more memory than is free."""
+    needed, free = 4.0 * height * width * (WORKING + 3 * samples), available_memory(torch.device("cpu"))
+    if needed > free:
+        raise UserError(
+            f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
+            "cut it into pieces, or take fewer samples"
+        )

@@ -1,0 +1,145 @@
+"""Pictures from pictures by diffusion: larger ones (CDM, Ho et al. 2021, 2106.15282; SR3, 2104.07636), and edited
+ones (Palette, Saharia et al. 2021, 2111.05826); or by the same network without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkwash import diffusion
+from inkwash.diffusion.denoiser import Denoise, Denoiser
+from inkwash.diffusion.process import Prediction
+from inkwash.errors import UserError
+from inkwash.systems.base import check_seed
+from inkwash.systems.restoration.consistency import consistent
+from inkwash.systems.restoration.networks import RestorationNetwork
+from inkwash.systems.torch_model import TorchModel
+
+MOST_SAMPLES = 1000
+OVERLAP = 16  # pixels that two windows share at least
+Progress = Callable[[int, int], None]
+Batch = dict[str, Tensor]
+# of the facts of both kinds
+KEYS = ("engine", "objective", "size", "steps", "samples", "residual", "degradation", "train", "choices")
+
+
+class RestorationModel(TorchModel):
+    """What both kinds share.
+
+    facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
+    steps, samples, degradation (in words: what it undoes), train and choices (digests of the pictures that it has
+    seen), residual (the root mean square of what is to change in a source), and the network's own.
+    """
+
+    parametrization: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]  # of the facts of this kind
+
+    def __init__(self, network: RestorationNetwork, config: dict[str, Any]) -> None:
+        self.network: RestorationNetwork = network
+        self.config = config
+
+    @classmethod
+    def build(cls, facts: dict[str, Any]) -> Self:
+        for key in (*KEYS, *cls.keys):
+            facts[key]
+        network: Any = RestorationNetwork(**facts["network"])
+        return cls(network.to(memory_format=torch.channels_last), facts)  # faster on a CPU
+
+    def facts(self) -> dict[str, Any]:
+        return self.config
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """Of states (B, 3, H, W): what is to change in the source, divided by how much that is at large, so that
+        noise of every size matters (SRDiff, Li et al. 2021, 2104.14951, of residuals). Its condition is that of
+        `RestorationNetwork`, which is told the time, continuous, times 1000."""
+        return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), self.parametrization)
+
+    def draw(
+        self,
+        base: Tensor,
+        scale: float,
+        condition: dict[str, Tensor],
+        seed: int,
+        steps: int | None = None,
+        mask: Tensor | None = None,
+        low: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """One sample base + scale state, (1, 3, H, W) from -1 to 1, by windows where it is more than twice as large
+        as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. low: what
+        each step is consistent with."""
+        plain = self.config["engine"] == "plain"
+        answers: Denoise = partial(plain_answer, self.network) if plain else self.denoiser
+        windows = diffusion.tiled(answers, 2 * self.config["size"], OVERLAP)
+        denoise = in_range(windows, base, scale, low)
+        with torch.no_grad():
+            if plain:
+                state = denoise(torch.zeros_like(base), diffusion.cosine().at(0.0), condition).x0
+                state = state if mask is None else state * mask
+            else:
+                state = diffusion.sample(
+                    denoise,
+                    tuple(base.shape[1:]),
+                    diffusion.ddim,
+                    diffusion.uniform(self.denoiser.process, self.config["steps"] if steps is None else steps),
+                    [seed],
+                    condition,
+                    mask=mask,
+                    device=self.device,
+                    progress=progress,
+                )
+        sample: Tensor = base + scale * state
+        return sample
+
+    def base(self, batch: Batch) -> Tensor:
+        """The sources of a batch, (B, 3, H, W), which are changed."""
+        raise NotImplementedError
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        """A sample of a batch of one."""
+        raise NotImplementedError
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """What is learned from: states, what the network is told of them, and what of them counts; None for all."""
+        raise NotImplementedError
+
+    def padded(self, x: Tensor) -> Tensor:
+        """(1, C, H, W), mirrored beyond its edges to multiples of the network's patch."""
+        rows, columns = (-side % self.network.patch for side in x.shape[2:])
+        if not rows and not columns:
+            return x.to(self.device)
+        wider = np.pad(x.numpy(force=True), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
+        return torch.from_numpy(wider).to(self.device)
+
+    def seeds(self, seed: int, samples: int | None) -> list[int]:
+        check_seed(seed)
+        count = self.config["samples"] if samples is None else samples
+        if not 1 <= count <= MOST_SAMPLES:
+            raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
+        return [(seed + j) % 2**64 for j in range(count)]
+
+
+@diffusion.x0_guide()
+def in_range(x0: Any, t: Any, base: Tensor, scale: float, low: Tensor | None = None) -> Any:
+    """Of the state of a picture base + scale x0 the one of that picture from -1 to 1 and, with `low`, consistent with
+    that."""
+    picture = (base + scale * x0).clip(-1, 1)
+    if low is not None:
+        picture = consistent(picture, low, base.shape[2] // low.shape[2])
+    return (picture - base) / scale
+
+
+def plain_answer(network: Any, x: Tensor, t: Any, condition: Any) -> Prediction:
+    """What the network says without noise, and without a time."""
+    return Prediction(network(torch.zeros_like(x), torch.zeros(len(x), device=x.device), **condition))
+
+
+def in_all(progress: Progress | None, number: int, of: int) -> Progress | None:
+    """Reports a step of one of several."""
+    return progress and (lambda step, steps: progress(number * steps + step, of * steps))

@@ -1,0 +1,64 @@
+"""The network of a picture in noise, and of the picture that it is made of beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inkwash.networks.unet import UNet
+
+COLOURS = 3
+
+
+class RestorationNetwork(nn.Module):
+    """A U-Net that sees the source beside x_t as more channels (SR3, Saharia et al. 2021, 2104.07636; Palette,
+    2111.05826), with self-attention at its lowest level.
+
+    missing    a fourth channel of the source is 1 where it has nothing, and holds 0
+    augmented  it is told the time to which its source was noised (CDM, Ho et al. 2021, 2106.15282)
+    patch      squares of so many pixels are the channels of one place: a permutation, by which a CPU gains
+    """
+
+    def __init__(
+        self,
+        missing: bool = False,
+        augmented: bool = False,
+        widths: Sequence[int] = (32, 48, 64),
+        layers: int = 1,
+        patch: int = 2,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "missing": missing, "augmented": augmented, "widths": list(widths), "layers": layers, "patch": patch,
+        }  # fmt: skip
+        self.patch = patch
+        levels, seen = len(widths), 2 * COLOURS + missing
+        self.unet = UNet(
+            in_channels=seen * patch**2,
+            out_channels=COLOURS * patch**2,
+            block_out_channels=tuple(widths),
+            layers_per_block=layers,
+            down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            mid_block_type="UNetMidBlock2D",
+            attention_head_dim=8,
+            cross_attention_dim=None,
+            norm_num_groups=8,
+            resnet_time_scale_shift="scale_shift",  # as Palette's: a shift before the norm is partly lost in it
+            class_embed_type="timestep" if augmented else None,
+        )
+
+    def forward(
+        self, x: Tensor, time: Tensor, concat: Tensor, noise_level: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """x (B, 3, H, W), time (B,) from 0 to 1000, concat (B, 3 or 4, H, W), noise_level (B,) from 0 to 1: of x's
+        shape. H and W are multiples of `patch`. mask (B, 3, H, W), what is drawn, is what `missing` says, too: x is 0
+        elsewhere.
+        """
+        seen = F.pixel_unshuffle(torch.cat([x, concat.to(x.dtype)], 1), self.patch)
+        answer: Tensor = F.pixel_shuffle(self.unet(seen, time, noise_level=noise_level), self.patch)
+        return answer

@@ -1,0 +1,122 @@
+"""Models that make pictures larger (CDM, Ho et al. 2021, 2106.15282; SR3, Saharia et al. 2021, 2104.07636)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inkwash.diffusion.noise import Noise
+from inkwash.errors import UserError
+from inkwash.systems.restoration.consistency import rounded_consistently
+from inkwash.systems.restoration.levels import (
+    Array,
+    check_memory,
+    check_picture,
+    from_network,
+    to_levels,
+    to_network,
+    white_of,
+)
+from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
+
+MOST_NOISE = 0.5  # largest time to which a small picture is noised
+
+
+class Upscaler(RestorationModel):
+    """A model that makes pictures larger; further facts: factor, noise_level (which `upscale` takes by itself).
+
+    >>> model = inkwash.load("runs/photos/model")
+    >>> model.upscale(picture, samples=4)
+    """
+
+    system = "superresolution"
+    keys = ("factor", "noise_level", "degradations")
+    parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
+
+    @property
+    def factor(self) -> int:
+        return int(self.config["factor"])
+
+    def upscale(
+        self,
+        picture: Array,
+        samples: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        consistent: bool = False,
+        noise_level: float | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
+        """(H, W) or (H, W, 3) of uint8 or uint16 -> (k, factor H, factor W, ...) of the same. Sample j has the seed
+        `seed` + j, and is the same alone and among others.
+
+        consistent: the means of squares of factor x factor pixels are the picture, to the last bit; each step is
+        projected there. noise_level: the time to which the picture is noised first, by the sample's own noise, as
+        large as in training (non-truncated conditioning augmentation, 2106.15282, section 3.3): more lets the network
+        correct more. Raises UserError for a picture that is too large for the memory.
+        """
+        check_picture(picture)
+        height, width = picture.shape[:2]
+        seeds, white, factor = self.seeds(seed, samples), white_of(picture), self.factor
+        check_memory(height * factor, width * factor, len(seeds))
+        low, made = self.padded(to_network(picture, white)), []
+        for j, one in enumerate(seeds):
+            x = self.enlarge(low, one, steps, consistent, noise_level, progress=in_all(progress, j, len(seeds)))
+            drawn = from_network(x[..., : height * factor, : width * factor], white, picture.ndim == 2)
+            if consistent:
+                made.append(rounded_consistently(drawn, picture, factor, white))
+            else:
+                made.append(to_levels(drawn, white, picture))
+        return np.stack(made)
+
+    def enlarge(
+        self,
+        low: Tensor,
+        seed: int,
+        steps: int | None = None,
+        project: bool = False,
+        noise_level: float | None = None,
+        noised: bool = False,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """(1, 3, h, w) from -1 to 1 -> (1, 3, factor h, factor w). noised: `low` is at the time `noise_level`
+        already, the state of a first stage that was stopped there (truncated conditioning augmentation)."""
+        level = self.config["noise_level"] if noise_level is None else noise_level
+        if not 0 <= level <= MOST_NOISE:
+            raise UserError(f"noise_level = {level}: choose a number from 0 to {MOST_NOISE}")
+        at, known = self.denoiser.process.at(level), low
+        if level and not noised:
+            noise = Noise([seed], tuple(low.shape[1:]), "small", device=low.device).normal()
+            known = self.denoiser.process.noise(low, at, noise)
+        base = enlarged(known / at.alpha, self.factor)
+        condition = {"concat": base, "noise_level": torch.full((1,), level).to(low)}
+        scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
+        return self.draw(base, scale, condition, seed, steps, low=low if project else None, progress=progress)
+
+    def base(self, batch: Batch) -> Tensor:
+        return enlarged(batch["low"], self.factor)
+
+    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+        return self.enlarge(batch["low"].to(self.device), seed, steps)
+
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], None]:
+        """What is learned from: states, and what the network is told of them. Each small picture is noised to a time
+        of its own, and divided by what is left of it there; of a plain model it stays as it is."""
+        low, process = batch["low"], self.denoiser.process
+        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
+        if self.config["engine"] == "plain":
+            level = torch.zeros_like(level)
+        at = process.at(level.reshape(-1, 1, 1, 1))
+        noise = torch.randn(low.shape, generator=generator, device=low.device)
+        base = enlarged(process.noise(low, at, noise) / at.alpha, self.factor)
+        scale = (self.config["residual"] ** 2 + (at.sigma / at.alpha) ** 2) ** 0.5
+        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level}, None
+
+
+def enlarged(low: Tensor, factor: int) -> Tensor:
+    """(B, C, h, w) -> (B, C, factor h, factor w), bicubic."""
+    return F.interpolate(low, scale_factor=factor, mode="bicubic", align_corners=False)

@@ -1,0 +1,164 @@
+"""The verbs of restoration: from requests to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from inkwash.codecs.picture_files import says_of_range
+from inkwash.errors import UserError
+from inkwash.progress import Note
+from inkwash.systems.base import Context, Result, on_progress, recipe
+from inkwash.systems.picture_folders import on_picture, room_on_disk
+from inkwash.systems.pictures.data import load_mask, same_shape
+from inkwash.systems.restoration import train_editing, train_superresolution
+from inkwash.systems.restoration.data import picture_files
+from inkwash.systems.restoration.levels import Array, spread_of, white_of
+from inkwash.systems.restoration.output import invented_facts, write_samples
+from inkwash.systems.restoration.photos import Photo, format_for, read_photo, resized_alpha
+from inkwash.systems.restoration.request import Edit, Upscale
+from inkwash.systems.train import Task
+from inkwash.systems.train import train as run_training
+
+UPSCALERS = {"superresolution": Task("inkwash.systems.restoration.train_superresolution")}
+EDITORS = {"editing": Task("inkwash.systems.restoration.train_editing")}
+TASKS = UPSCALERS | EDITORS
+
+
+def upscale(requests: list[Upscale], context: Context) -> Iterator[Result]:
+    """For each picture its files."""
+    for of, request in enumerate(requests):
+        model = context.model(request.model)
+        path, given = context.open(request.pictures), request.pictures
+        owned = {one.name: one for one in given} if isinstance(given, tuple) else {}
+        files = photo_files(path, context) if owned else [(Path(getattr(given, "name", "")).stem, path)]
+        for place, (stem, file) in enumerate(files):
+            if context.stopped():
+                return
+            own: Any = owned[file.relative_to(path).as_posix()] if owned else given
+            photo = read(file, own.name, context)
+            options = (request.samples, request.seed, request.steps, request.consistent, request.noise_level)
+            with named(own.name):
+                kind = format_for(frame(photo, model.factor), request.format, request.consistent)
+                made = model.upscale(photo.pixels, *options, partial(on_picture, context, place, len(files), stem))
+            if request.format is None and kind == "png" and photo.format == "jpeg":
+                context.tell(
+                    Note(f"{own.name}: written as PNG, since a JPEG would not be consistent to the last bit")
+                )
+            photos = [enlarged_photo(photo, one) for one in made]
+            spread = spread_of(made, white_of(photo.pixels))
+            facts = recipe("superresolution", "upscale", replace(request, pictures=own), model, context)
+            target = context.folder / f"{of}-{stem}-x{model.factor}"
+            with room_on_disk(context):
+                written = write_samples(photos, kind, spread, target, facts)
+            row = row_of(stem, photos[0].pixels, len(photos), spread)
+            named_files = {f"{stem}-x{model.factor}{ending}": file for ending, file in written.items()}
+            yield Result(of, place, named_files, row, facts)
+
+
+def edit(requests: list[Edit], context: Context) -> Iterator[Result]:
+    """All samples of the picture, where they differ, and what was invented."""
+    for of, request in enumerate(requests):
+        model = context.model(request.model)
+        photo = read(context.open(request.picture), request.picture.name, context)
+        mask = None if request.mask is None else mask_for(photo, context.open(request.mask), request.mask.name)
+        with named(request.picture.name):
+            found = model.edit(
+                photo.pixels, request.task, mask, request.outpaint, request.samples, request.seed, request.steps,
+                on_progress(context),
+            )  # fmt: skip
+            photos = [edited_photo(photo, one) for one in found.samples]
+            kind = format_for(photos[0], request.format, lossless=True)
+        facts = recipe("editing", "edit", request, model, context) | {"invented": invented_facts(found.invented)}
+        with room_on_disk(context):
+            files = write_samples(photos, kind, found.spread, context.folder / str(of), facts, found.invented)
+        row = row_of(Path(request.picture.name).stem, photos[0].pixels, len(photos), found.spread[found.invented])
+        yield Result(of, 0, files, row, facts)
+
+
+def photo_files(folder: Path, context: Context) -> list[tuple[str, Path]]:
+    """(name, file) of each picture below a folder; what lies there beside them is said."""
+    files, others = picture_files(folder)
+    if others:
+        some = ", ".join(file.name for file in others[:3])
+        context.tell(Note(f"{len(others)} files are no pictures that are read, and are left out: {some}"))
+    return [(file.stem, file) for file in files]
+
+
+def read(file: Path, name: str, context: Context) -> Photo:
+    """The photograph; of 16 bits that are hardly used it is said that they are scaled."""
+    photo = read_photo(file)
+    says_of_range([photo.pixels], name, lambda text: context.tell(Note(text)))
+    return photo
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """UserErrors with the name of the picture."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def mask_for(photo: Photo, file: Path, name: str) -> Array:
+    """(H, W) from 0 to 1, of the photograph's size. UserError for one of another shape, all black or all white."""
+    mask, (height, width) = load_mask(file), photo.pixels.shape[:2]
+    if not same_shape(mask.size, (width, height)):
+        raise UserError(
+            f"{name}: the mask has {mask.width} x {mask.height} pixels, the picture {width} x {height}: give one of "
+            "the same shape"
+        )
+    if mask.size != (width, height):
+        mask = mask.resize((width, height), Image.Resampling.BOX)
+    values = np.asarray(mask) / 255.0
+    if not values.any():
+        raise UserError(f"{name}: the mask is black everywhere: make white what shall be drawn anew")
+    if values.all():
+        raise UserError(f"{name}: no pixel of the mask is black: make black what shall stay")
+    return values
+
+
+def frame(photo: Photo, factor: int) -> Photo:
+    """A picture as large as the one that will be made of it, of no memory."""
+    height, width, *more = photo.pixels.shape
+    shape = (height * factor, width * factor)
+    pixels = np.broadcast_to(photo.pixels.ravel()[:1], (*shape, *more))
+    return photo._replace(
+        pixels=pixels, alpha=None if photo.alpha is None else np.broadcast_to(pixels.ravel()[:1], shape)
+    )
+
+
+def enlarged_photo(photo: Photo, pixels: Array) -> Photo:
+    """With opacity as large as the pixels."""
+    alpha = None if photo.alpha is None else resized_alpha(photo.alpha, pixels.shape[:2])
+    return photo._replace(pixels=pixels, alpha=alpha)
+
+
+def edited_photo(photo: Photo, pixels: Array) -> Photo:
+    """With its opacity, opaque beyond its edges; and its profile, unless that is of grey and colours were added."""
+    alpha = photo.alpha
+    if alpha is not None and alpha.shape != pixels.shape[:2]:
+        edges = [(most - side) // 2 for most, side in zip(pixels.shape[:2], alpha.shape, strict=True)]
+        alpha = np.pad(alpha, [(edge, edge) for edge in edges], constant_values=np.iinfo(alpha.dtype).max)
+    return photo._replace(pixels=pixels, alpha=alpha, icc=photo.icc if pixels.ndim == photo.pixels.ndim else b"")
+
+
+def row_of(name: str, pixels: Array, samples: int, spread: Array) -> dict[str, Any]:
+    """A line of the run's table."""
+    height, width = pixels.shape[:2]
+    row: dict[str, Any] = {"picture": name, "width": width, "height": height, "samples": samples}
+    if samples > 1:
+        row |= {"spread": round(float(spread.mean()), 5), "spread_most": round(float(spread.max()), 5)}
+    return row
+
+
+train_upscaler = partial(run_training, tasks=UPSCALERS, default=train_superresolution.default_recipe)
+train_editor = partial(run_training, tasks=EDITORS, default=train_editing.default_recipe)

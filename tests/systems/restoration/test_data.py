@@ -1,0 +1,114 @@
+"""Pictures of a folder: what is read, what is refused, and the squares that are learned from."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inkwash.errors import UserError
+from inkwash.systems.restoration import data as module
+from inkwash.systems.restoration.data import (
+    for_editing,
+    for_upscaling,
+    loader,
+    read_pictures,
+    split,
+    square,
+    to_bytes,
+    window,
+)
+from tests.systems.restoration.toy import folder, picture
+
+
+def test_pictures_of_all_kinds_are_read_as_colours_of_eight_bits(tmp_path):
+    folder(tmp_path, 2)
+    Image.fromarray(picture(5, colours=1)).save(tmp_path / "grey.png")
+    dark = picture(6, bits=16, colours=1) // 300
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    (tmp_path / "notes.txt").write_text("none")
+    notes = []
+    found = {one.name: one.picture for one in read_pictures(tmp_path, note=notes.append).examples}
+    assert sorted(found) == ["dark", "grey", "photo 0", "photo 1"]
+    assert (found["photo 1"] == picture(1)).all() and (found["grey"] == picture(5, colours=1)[..., None]).all()
+    assert found["dark"].max() == 255 and "1 pictures of 16 bits use a small part" in notes[0]
+    assert np.abs(found["dark"][..., 0] - dark * (255 / dark.max())).max() <= 0.5
+
+
+def test_parts_are_a_tenth_and_a_fifth_and_never_meet(tmp_path):
+    folder(tmp_path, 20)
+    pictures = read_pictures(tmp_path)
+    parts = split(pictures, tmp_path)
+    assert [len(part) for part in parts] == [14, 2, 4]
+    names = [one.name for part in parts for one in part]
+    assert len(set(names)) == 20
+    again = split(read_pictures(tmp_path), tmp_path)
+    assert [[one.name for one in part] for part in again] == [[one.name for one in part] for part in parts]
+    grouped = split(read_pictures(tmp_path, r"photo (\d)\d?"), tmp_path)
+    groups = [{one.group for one in part} for part in grouped]
+    assert groups[0] and not groups[0] & groups[1]
+    with pytest.raises(UserError, match=r"group '\(\.\*\)_' is in no file's name"):
+        read_pictures(tmp_path, "(.*)_")
+    (tmp_path / "split.csv").write_text(
+        "name,split\n" + "".join(f"photo {i},{'val' if i < 5 else 'train'}\n" for i in range(20))
+    )
+    listed = split(read_pictures(tmp_path), tmp_path)
+    assert sorted(one.name for one in listed[2]) == [f"photo {i}" for i in range(5)]
+
+
+def test_what_cannot_be_learned_from_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="a folder of pictures is needed"):
+        read_pictures(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no pictures there"):
+        read_pictures(tmp_path / "empty")
+    folder(tmp_path / "one", 1)
+    with pytest.raises(UserError, match="1 pictures, or groups of them"):
+        split(read_pictures(tmp_path / "one"), tmp_path / "one")
+    folder(tmp_path / "twice", 2)
+    folder(tmp_path / "twice" / "more", 1)
+    with pytest.raises(UserError, match="two pictures are called photo 0: "):
+        read_pictures(tmp_path / "twice")
+    monkeypatch.setattr(module, "available_memory", lambda device: 4000)
+    with pytest.raises(UserError, match=r"1 of 1 pictures take .* GB, .* are free: give fewer"):
+        read_pictures(tmp_path / "one")
+
+
+def test_batches_are_a_function_of_the_step(tmp_path):
+    folder(tmp_path, 4)
+    examples = read_pictures(tmp_path).examples
+    batch = loader(examples, 16, 3, 0, for_upscaling(4, ["area"]))
+    one, two = batch(5), loader(examples, 16, 3, 0, for_upscaling(4, ["area"]))(5)
+    assert all(torch.equal(one[key], two[key]) for key in ("x", "low")) and not torch.equal(one["x"], batch(6)["x"])
+    assert one["x"].shape == (3, 3, 16, 16) and one["low"].shape == (3, 3, 4, 4)
+    assert torch.allclose(one["low"], torch.nn.functional.avg_pool2d(one["x"], 4), atol=1e-5)
+
+
+def test_tasks_are_drawn_by_their_weights(tmp_path):
+    folder(tmp_path, 4)
+    batch = loader(read_pictures(tmp_path).examples, 16, 400, 0, for_editing({"colourise": 3.0, "inpaint": 1.0}))(0)
+    holes = batch["missing"].flatten(1).any(1)
+    assert float(holes.float().mean()) == pytest.approx(0.25, abs=0.08)
+    assert torch.equal(batch["drawn"][holes], batch["missing"][holes] > 0) and batch["drawn"][~holes].all()
+    assert torch.equal(batch["source"][holes], batch["x"][holes])
+    grey = batch["source"][~holes]
+    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_squares_are_parts_of_the_picture_turned():
+    given = picture()
+    parts = {given[i : i + 8, j : j + 8].tobytes() for i in range(17) for j in range(23)}
+    ways = [lambda x: x, lambda x: np.flip(x, 0), lambda x: np.flip(x, 1), lambda x: np.flip(x, (0, 1))]
+    seen = set()
+    for seed in range(60):
+        found = (square(given, 8, np.random.default_rng(seed)) * 255).round().astype(np.uint8)
+        which = [(i, t) for t in (0, 1) for i, way in enumerate(ways)
+                 if np.ascontiguousarray(way(found.swapaxes(0, 1) if t else found)).tobytes() in parts]  # fmt: skip
+        assert which
+        seen.update(which)
+    assert len(seen) == 8
+    assert window(given[:5, :5], 8).shape == (8, 8, 3)
+
+
+def test_deep_pictures_become_bytes_by_their_range():
+    deep = picture(bits=16)
+    assert np.abs(to_bytes(deep) - deep / 257).max() <= 0.5

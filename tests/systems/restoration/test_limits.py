@@ -1,0 +1,45 @@
+"""What a model narrows, and what a plan says, without being loaded."""
+
+from inkwash.systems import makes
+from inkwash.systems.base import File
+from inkwash.systems.restoration.limits import limits, plan
+from inkwash.systems.restoration.request import Edit, Upscale
+from tests.systems.restoration.toy import editor, upscaler
+
+FILES = tuple(File(str(i) * 64, f"{i}.png") for i in range(3))
+
+
+def test_defaults_are_the_models_own_and_a_plain_one_has_none(tmp_path):
+    upscaler(samples=5).save(tmp_path / "up")
+    upscaler(engine="plain").save(tmp_path / "plain")
+    editor(tasks=["inpaint", "restore"]).save(tmp_path / "ed")
+    found = limits(tmp_path / "up")
+    assert (found["samples"].default, found["steps"].default, found["factor"].default) == (5, 3, 2)
+    assert all(limits(tmp_path / "plain")[name].absent for name in ("samples", "steps", "noise_level"))
+    assert limits(tmp_path / "ed")["task"].choices == ("inpaint", "restore")
+    assert makes(tmp_path / "up") == "pictures 2 times larger, by diffusion"
+    assert makes(tmp_path / "plain") == "pictures 2 times larger, without diffusion"
+    assert makes(tmp_path / "ed") == "edited photographs (inpaint, restore), by diffusion"
+
+
+def test_a_plan_grows_with_pictures_samples_steps_and_the_factor(tmp_path):
+    upscaler(factor=2).save(tmp_path / "two")
+    upscaler(factor=4).save(tmp_path / "four")
+    upscaler(engine="plain").save(tmp_path / "plain")
+    editor().save(tmp_path / "ed")
+
+    def seconds(name, files=FILES[:1], **options):
+        return plan(Upscale(pictures=files, model="m", **options), tmp_path / name, "cpu", 1)
+
+    one = seconds("two", samples=1, steps=2)
+    for other, times in (
+        (seconds("two", FILES, samples=1, steps=2), 3),
+        (seconds("two", samples=4, steps=2), 4),
+        (seconds("two", samples=1, steps=10), 5),
+        (seconds("four", samples=1, steps=2), 4),
+        (seconds("plain"), 0.5),
+    ):
+        assert abs(other.seconds / one.seconds / times - 1) < 0.02
+    assert seconds("two", samples=4).bytes == 4 * one.bytes
+    edited = plan(Edit(picture=FILES[0], model="m", task="restore", samples=1, steps=2), tmp_path / "ed", "cpu", 1)
+    assert edited.seconds < one.seconds / 3 and plan(None, None, "cpu", 1).seconds is None
