@@ -196,6 +196,12 @@ def test_the_tables_of_targets_are_those_of_their_report(name):
     assert report.model["sha256"] == inkwash.load("backbone").hash
 
 
+def test_the_table_of_exact_scaffolds_is_that_of_its_report():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "protein_exactness.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["markdown"](report) in read("docs/proteins.md")
+
+
 def test_the_table_of_cdvae_is_that_of_its_report():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "cdvae.py"))
     report = json.loads((ROOT / "docs" / "results" / "cdvae-ablation.json").read_text(encoding="utf-8"))
