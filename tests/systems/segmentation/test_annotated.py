@@ -1,5 +1,6 @@
 """COCO's and labelme's JSON, against shapes whose pixels are known."""
 
+import base64
 import json
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
         (lambda c: c["annotations"][0].pop("segmentation"), "'segmentation' is missing or wrong"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 40, 1, 40, 5]]), "a corner at 40, 1 lies outside"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 4, 1]]), "a polygon of 2 corners"),
+        (lambda c: c["annotations"][0].update(segmentation=[]), "1 annotations have a box alone, and no outline"),
+        (lambda c: c["annotations"][0].update(segmentation=None), "1 annotations have a box alone, and no outline"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, "x", 4, 1, 4, 4]]), "a polygon of what is no number"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, float("nan"), 4, 1, 4, 4]]), "what is no number"),
+        (lambda c: c["annotations"][0].update(segmentation={"size": [10, 12]}), "a mask without run lengths"),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"size": [10, 12], "counts": [9.5, 110.5]}),
+            "a mask without run lengths, or with broken ones",
+        ),
         (
             lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [9]}),
             "a mask of .3, 3. for a picture of 10 x 12",
@@ -131,3 +141,73 @@ def test_what_is_no_json_is_said(tmp_path):
     with pytest.raises(UserError, match="not JSON"):
         annotated.load(tmp_path / "a.json")
     assert not annotated.is_coco(json.loads("[]")) and not annotated.is_labelme({"shapes": []})
+
+
+def test_pictures_are_found_by_paths_of_either_system_and_nowhere_else(tmp_path):
+    inner = tmp_path / "data" / "annotations"
+    for file in ("x/a.png", "data/images/b.png", "data/raw/c.png", "data/annotations/f\u00fcr.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / file)
+    for name, expected in {
+        "images\\b.png": "data/images/b.png",
+        "C:\\Users\\me\\b.png": "data/images/b.png",
+        "../raw/c.png": "data/raw/c.png",
+        "fu\u0308r.png": "data/annotations/f\u00fcr.png",
+    }.items():
+        assert annotated.place(inner / "a.json", name) == tmp_path / expected
+    for name in (str(tmp_path / "x" / "a.png"), "../../x/a.png", "", "..", "c.png"):
+        assert annotated.place(inner / "a.json", name) is None
+
+
+def test_ids_may_be_words_and_two_classes_of_one_name_are_one(tmp_path):
+    content = coco(tmp_path, [(1, [[2, 3, 7, 3, 7, 8, 2, 8]])])
+    content["categories"] = [{"id": "7", "name": "cell"}, {"id": "8", "name": "cell"}]
+    content["images"][0]["id"] = content["annotations"][0]["image_id"] = "x"
+    content["annotations"][0]["category_id"] = "8"
+    (found,), classes = annotated.read_coco(tmp_path / "a.json", content, print)
+    assert classes == ["cell"] and annotated.to_labels(found, classes)[0].max() == 1
+
+
+def test_objects_that_are_not_seen_are_not_counted(tmp_path):
+    small, whole = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]], [[2, 3, 7, 3, 7, 8, 2, 8]]
+    content = coco(tmp_path, [(1, small), (1, whole), (1, whole)])
+    (found,), classes = annotated.read_coco(tmp_path / "a.json", content, print)
+    labels, kinds = annotated.to_labels(found, classes)
+    assert labels.max() == 1 and (labels == 1).sum() == 25 and kinds.tolist() == [0, 1]
+
+
+def test_sizes_are_those_of_the_turned_picture(tmp_path):
+    content, exif = labelme(tmp_path, ("a", "rectangle", [[0, 0], [2, 9]], None)), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (HEIGHT, WIDTH)).save(tmp_path / "a.png", exif=exif)
+    found = annotated.read_labelme(tmp_path / "a.json", content | {"imageWidth": 12, "imageHeight": 10}, print)
+    assert found.size == (12, 10) and annotated.to_labels(found, ["a"])[0].shape == (10, 12)
+    with pytest.raises(UserError, match=r"a.png is 12 x 10 pixels, by the file 10 x 12"):
+        annotated.read_labelme(tmp_path / "a.json", content | {"imageWidth": 10, "imageHeight": 12}, print)
+
+
+def test_masks_turned_rectangles_and_circles_at_the_edge_of_labelme(tmp_path):
+    own = np.array([[1, 0, 1], [1, 1, 1]], bool)
+    Image.fromarray(own).save(tmp_path / "own.png")
+    content = labelme(
+        tmp_path,
+        ("a", "mask", [[4, 5], [6, 6]], None),
+        ("a", "rotation", [[8, 0], [12, 0], [12, 3], [8, 3]], None),
+        ("a", "circle", [[0, 0], [2, 0]], None),
+    )
+    content["shapes"][0]["mask"] = base64.b64encode((tmp_path / "own.png").read_bytes()).decode()
+    labels, _ = annotated.to_labels(annotated.read_labelme(tmp_path / "a.json", content, print), ["a"])
+    assert (labels[5:7, 4:7] == own).all() and (labels == 1).sum() == 5
+    assert (labels[:3, 8:] == 2).all() and (labels == 2).sum() == 12
+    assert (labels == 3).sum() == pytest.approx(np.pi, abs=1) and labels[0, 0] == 3
+    content["shapes"][0]["points"] = [[11, 5], [13, 6]]
+    with pytest.raises(UserError, match="lies outside of the picture"):
+        annotated.to_labels(annotated.read_labelme(tmp_path / "a.json", content, print), ["a"])
+
+
+@pytest.mark.parametrize("change", [{"points": None}, {"label": 1, "points": [["x", 1]]}, {"points": [[1, 2, 3]]}])
+def test_broken_shapes_of_labelme_are_one_line(change, tmp_path):
+    content = labelme(tmp_path, ("a", "polygon", [[0, 0], [2, 0], [2, 2]], None))
+    content["shapes"][0] |= change
+    with pytest.raises(UserError, match="not labelme's JSON"):
+        annotated.read_labelme(tmp_path / "a.json", content, print)

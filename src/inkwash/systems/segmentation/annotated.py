@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import binascii
+import io
 import json
+import unicodedata
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import Array, opened
+from inkwash.systems.segmentation.formats import Array, size_of
 from inkwash.systems.segmentation.rle import decode
 
 FINE = 4  # parts of a pixel, along each side, by which a polygon's share of it is found
@@ -69,12 +74,12 @@ def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[li
     polygons outside of the picture.
     """
     try:
-        names = {int(one["id"]): str(one["name"]) for one in content.get("categories", [])}
+        names = {one["id"]: str(one["name"]) for one in content.get("categories", [])}
         pictures = {
             one["id"]: (str(one["file_name"]), int(one["height"]), int(one["width"])) for one in content["images"]
         }
         owners: dict[Any, list[tuple[str, Any]]] = {key: [] for key in pictures}
-        crowds = 0
+        crowds = boxes = 0
         for one in content["annotations"]:
             if one["image_id"] not in owners:
                 raise UserError(
@@ -86,8 +91,12 @@ def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[li
                 crowds += 1
             else:
                 owners[one["image_id"]].append((names[one["category_id"]], one["segmentation"]))
+                boxes += not one["segmentation"]
+        ordered = [names[key] for key in sorted(names)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not COCO's JSON: {error} is missing or wrong") from None
+    if boxes:
+        raise UserError(f"{path}: {boxes} annotations have a box alone, and no outline: leave them out, or draw one")
     if crowds:
         note(f"{path.name}: {crowds} crowds, which are no single objects, are left out")
     files = [name for name, *_ in pictures.values()]
@@ -104,33 +113,41 @@ def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[li
         check_size(places[key], (width, height), path)
         objects = [(kind, partial(coco_mask, shape, height, width, f"{path}, {name}")) for kind, shape in owners[key]]
         found.append(Annotated(places[key], objects, (width, height)))  # type: ignore[arg-type]
-    return found, [names[key] for key in sorted(names)]
+    return found, list(dict.fromkeys(ordered))
 
 
 def place(path: Path, name: str) -> Path | None:
-    """Where a picture of an annotation file lies."""
-    tries = [path.parent / name, path.parent / "images" / name, path.parent.parent / "images" / name]
-    return next(
-        (file for file in [*tries, *(one.with_name(Path(name).name) for one in tries)] if file.is_file()), None
-    )
+    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up. Nowhere else, for a
+    file that somebody sent may name any."""
+    known = PureWindowsPath(name)  # its parts are those of either system's paths
+    parts = [part for part in known.parts if part not in (known.anchor, "..")]
+    above = path.parent.parent
+    for own in (parts, parts[-1:]) if parts else ():
+        for folder in (path.parent, path.parent / "images", above / "images", *[above] * (".." in known.parts)):
+            for form in ("NFC", "NFD"):  # as macOS, and as others, write an umlaut
+                if (file := folder / unicodedata.normalize(form, "/".join(own))).is_file():
+                    return file
+    return None
 
 
 def check_size(picture: Path | None, size: tuple[int, int], path: Path) -> None:
-    """UserError where a picture is not as large as its annotations say."""
+    """UserError where a picture, turned as its EXIF says, is not as large as its annotations say."""
     assert picture is not None
-    with opened(picture) as found:
-        if found.size != size:
-            said, own = ("{} x {}".format(*one) for one in (size, found.size))
-            raise UserError(f"{path}: {picture.name} is {own} pixels, by the file {said}")
+    if (found := size_of(picture)) != size:
+        said, own = ("{} x {}".format(*one) for one in (size, found))
+        raise UserError(f"{path}: {picture.name} is {own} pixels, by the file {said}")
 
 
 def coco_mask(shape: Any, height: int, width: int, name: str) -> Array:
     """Of run lengths, or of a list of polygons."""
     if not isinstance(shape, dict):
         return draw_all(shape, height, width, name)
-    if list(shape.get("size", ())) != [height, width]:
+    if list(shape.get("size") or ()) != [height, width]:
         raise UserError(f"{name}: a mask of {shape.get('size')} for a picture of {height} x {width}")
-    return decode(shape["counts"], height, width)
+    try:
+        return decode(shape["counts"], height, width)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{name}: a mask without run lengths, or with broken ones; write it again") from None
 
 
 def draw_all(polygons: Sequence[Any], height: int, width: int, name: str) -> Array:
@@ -143,7 +160,12 @@ def draw_all(polygons: Sequence[Any], height: int, width: int, name: str) -> Arr
 
 def check_polygon(polygon: Any, height: int, width: int, name: str) -> Array:
     """The corners (n, 2). UserError for fewer than three, and for one clearly outside of the picture."""
-    points = np.asarray(polygon, float)
+    try:
+        points = np.asarray(polygon, float)
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: a polygon of what is no number: {str(polygon)[:60]}") from None
+    if not np.isfinite(points).all():
+        raise UserError(f"{name}: a polygon of what is no number")
     if points.size % 2 or points.size < 6:
         raise UserError(f"{name}: a polygon of {points.size / 2:g} corners; at least 3 are needed")
     points = points.reshape(-1, 2)
@@ -156,36 +178,59 @@ def check_polygon(polygon: Any, height: int, width: int, name: str) -> Array:
 
 def read_labelme(path: Path, content: Any, note: Callable[[str], None]) -> Annotated:
     """One picture of labelme; shapes of one group_id are one object, those without an area are left out, and said."""
-    picture = place(path, str(content["imagePath"]).replace("\\", "/"))
+    picture = place(path, str(content["imagePath"]))
     if picture is None:
         raise UserError(f"{path}: its picture {content['imagePath']} is not beside it")
-    with opened(picture) as found:
-        width, height = found.size
-    if content.get("imageWidth"):
-        check_size(picture, (int(content["imageWidth"]), int(content["imageHeight"])), path)
-    shapes: dict[Any, list[Array]] = {}
+    width, height = size_of(picture)
+    shapes: dict[Any, list[Callable[[], Array]]] = {}
     flat: dict[str, int] = {}
-    for number, shape in enumerate(content["shapes"]):
-        kind, group = str(shape.get("shape_type", "polygon")), shape.get("group_id")
-        corners = labelme_corners(kind, np.asarray(shape["points"], float).reshape(-1, 2))
-        if corners is None:
-            flat[kind] = flat.get(kind, 0) + 1
-        else:
-            shapes.setdefault((str(shape["label"]), number if group is None else f"group {group}"), []).append(
-                corners
-            )
+    try:
+        if content.get("imageWidth") and content.get("imageHeight"):
+            check_size(picture, (int(content["imageWidth"]), int(content["imageHeight"])), path)
+        for number, shape in enumerate(content["shapes"]):
+            kind, group = str(shape.get("shape_type") or "polygon"), shape.get("group_id")
+            points = np.asarray(shape["points"], float).reshape(-1, 2)
+            corners = labelme_corners(kind, points, width, height)
+            if corners is None:
+                flat[kind] = flat.get(kind, 0) + 1
+                continue
+            drawn = partial(draw_all, [corners], height, width, str(path))
+            if kind == "mask":
+                drawn = partial(labelme_mask, shape["mask"], points, height, width, str(path))
+            key = str(shape["label"]), number if group is None else f"group {group}"
+            shapes.setdefault(key, []).append(drawn)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not labelme's JSON: {error} is missing or wrong") from None
     for kind, count in flat.items():
         note(f"{path.name}: {count} shapes of type {kind} have no area, and are left out")
-    objects = [
-        (name, partial(draw_all, polygons, height, width, str(path))) for (name, _), polygons in shapes.items()
-    ]
+    objects = [(name, partial(union, pieces)) for (name, _), pieces in shapes.items()]
     return Annotated(picture, list(objects), (width, height))
 
 
-def labelme_corners(kind: str, points: Array) -> Array | None:
-    """A shape as a polygon; None without an area."""
-    if kind == "polygon":
-        return points
+def union(pieces: Sequence[Callable[[], Array]]) -> Array:
+    """The pixels of any of them."""
+    mask = pieces[0]()
+    for piece in pieces[1:]:
+        mask |= piece()
+    return mask
+
+
+def labelme_mask(mask: str, points: Array, height: int, width: int, name: str) -> Array:
+    """A shape of type mask: a PNG in base64 from the first of its points, a pixel's number, to the second."""
+    try:
+        own = np.asarray(Image.open(io.BytesIO(b64decode(mask)))) > 0
+        (left, top), (right, bottom) = points.astype(int)
+        found = np.zeros((height, width), bool)
+        found[top : bottom + 1, left : right + 1] = own
+    except (OSError, SyntaxError, ValueError, binascii.Error):
+        raise UserError(f"{name}: a mask that cannot be read, or that lies outside of the picture") from None
+    return found
+
+
+def labelme_corners(kind: str, points: Array, width: int, height: int) -> Array | None:
+    """A shape as a polygon, a circle as much of it as lies in the picture; None without an area."""
+    if kind in ("line", "linestrip", "point", "points"):
+        return None
     if kind == "rectangle" and len(points) == 2:
         (a, b), (c, d) = points
         return np.array([[a, b], [c, b], [c, d], [a, d]])
@@ -193,14 +238,16 @@ def labelme_corners(kind: str, points: Array) -> Array | None:
         angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
         radius = np.hypot(*(points[1] - points[0]))
         corners: Array = points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], -1)
-        return corners
-    return None
+        return corners.clip(0, (width, height))
+    return points
 
 
 def to_labels(found: Annotated, classes: Sequence[str]) -> tuple[Array, Array]:
-    """(labels (H, W) int32, kinds (n + 1,) uint8) as `masks.to_objects` makes them."""
+    """(labels (H, W) int32, kinds (n + 1,) uint8) as `masks.to_objects` makes them, without objects that others hide,
+    or of which no pixel is half."""
     labels, kinds = np.zeros(found.size[::-1], np.int32), [0]
     for name, drawn in found.objects:
         labels[drawn()] = len(kinds)
         kinds.append(classes.index(name) + 1)
-    return labels, np.array(kinds, np.uint8)
+    seen = np.union1d(labels, 0)
+    return np.searchsorted(seen, labels).astype(np.int32), np.array(kinds, np.uint8)[seen]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,14 @@ from PIL import Image
 
 from inkwash.errors import UserError
 from inkwash.systems.segmentation import annotated
-from inkwash.systems.segmentation.formats import Array, is_picture, normalised, read_pages, says_of_range
+from inkwash.systems.segmentation.formats import (
+    Array,
+    is_picture,
+    normalised,
+    orientation,
+    read_pages,
+    says_of_range,
+)
 from inkwash.systems.segmentation.masks import describe, kind_of, read_masks, to_objects
 from inkwash.weights.files import files_below
 
@@ -24,7 +32,7 @@ LISTS = ("index.csv", "split.csv")
 PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "table", "test": "table"}
 CHOICES, TABLE = 0.1, 0.2  # shares of the pictures that choices are made by, and that figures are measured on
 ALIKE, THUMBNAIL = 0.95, 24  # correlation of thumbnails from which on pictures are near-duplicates, and their side
-FEWEST = 3
+FEWEST, MOST_CLASSES = 3, 255
 
 
 class Example(NamedTuple):
@@ -61,17 +69,20 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures and masks is needed")
-    files = [file for file in files_below(folder) if not file.name.startswith(".")]
+    files = [file for file in files_below(folder) if not is_hidden(file, folder)]
     content = [(file, annotated.load(file)) for file in files if file.suffix.lower() == ".json"]
     coco = [pair for pair in content if annotated.is_coco(pair[1])]
     labelme = [pair for pair in content if annotated.is_labelme(pair[1])]
     if coco or labelme:
         entries, names = read_annotated(folder, coco, labelme, classes, note)
+        known = {name for name, *_ in entries}
+        if lone := sorted({stem_of(file.name) for file in files if is_picture(file)} - known):
+            note(f"{some(lone)} have no annotation in the JSON, and are left out")
     else:
         entries, names = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
         raise UserError(f"{folder}: all {len(entries)} masks are empty")
-    listed, groups = read_list(folder, group)
+    listed, groups = read_list(folder, group, [stem for _, stem, *_ in entries], note)
     examples = [
         Example(name, picture, labels, kinds, digest(picture), group_of(stem, group, groups))
         for name, stem, picture, labels, kinds in entries
@@ -101,7 +112,9 @@ def read_pairs(
     """Pictures whose masks are files."""
     pairs, lone = find_pairs(folder, files)
     if lone:
-        note(f"{len(lone)} pictures have no mask, and are left out: {', '.join(lone[:3])}{', ...' * (len(lone) > 3)}")
+        note(f"{some(lone)} have no mask, and are left out")
+    if turned := [picture.name for picture, _ in pairs if orientation(picture) > 1]:
+        note(f"{some(turned)} are turned as their EXIF says: their masks must lie the same way")
     pictures = {path: read_pages(path) for path, _ in pairs}
     masks = {path: read_masks(path) for _, path in pairs}
     for picture, mask in pairs:
@@ -117,27 +130,37 @@ def read_pairs(
         shown = ", ".join(map(str, values[:9]))
         raise UserError(f"{len(classes)} classes are named, the masks have {len(values)} values beside 0: {shown}")
     names = list(classes) or (["object"] if kind != "classes" else [f"class {value}" for value in values])
+    check_classes(names)
     entries = list[Entry]()
     for picture, path in pairs:
         for i, (page, one) in enumerate(zip(pictures[picture], masks[path], strict=True)):
-            name = picture.stem + (f"-{i + 1}" if len(masks[path]) > 1 else "")
-            entries.append((name, picture.stem, page, *to_objects(one, kind, values, path)))
+            name = stem_of(picture.name) + (f"-{i + 1}" if len(masks[path]) > 1 else "")
+            entries.append((name, stem_of(picture.name), page, *to_objects(one, kind, values, path)))
     return entries, names
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """UserError for a name that comes twice, and for too many."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"class '{twice[0]}' is named twice: give each class a name of its own")
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"{len(names)} classes; {MOST_CLASSES} at most are possible: name those that count")
 
 
 def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Pictures with their masks, and the names of pictures without. UserError where there is none, and for two
     pictures, or two masks, of one name."""
     images = [file for file in files if is_picture(file)]
-    stems = {file.stem for file in images}
+    stems = {stem_of(file.name) for file in images}
     masks: dict[str, Path] = {}
     pictures: dict[str, Path] = {}
     for file in images:
         within = {part.lower() for part in file.relative_to(folder).parts[:-1]}
-        cut = [file.stem[: -len(end)] for end in SUFFIXES if file.stem.lower().endswith(end)]
+        own = stem_of(file.name)
+        cut = [own[: -len(end)] for end in SUFFIXES if own.lower().endswith(end)]
         stem = next((name for name in cut if name in stems), None)
         is_mask = bool(within & {*MASK_FOLDERS}) or stem is not None
-        place, name = (masks, stem or file.stem) if is_mask else (pictures, file.stem)
+        place, name = (masks, stem or own) if is_mask else (pictures, own)
         if name in place:
             what = "masks" if is_mask else "pictures"
             raise UserError(f"two {what} are called {name}: {place[name].name} and {file.name}; rename one")
@@ -157,8 +180,8 @@ def read_annotated(
 ) -> tuple[list[Entry], list[str]]:
     """Pictures whose objects are in JSON."""
     if len(coco) > 1 or (coco and labelme):
-        some = ", ".join(path.name for path, _ in [*coco, *labelme][:3])
-        raise UserError(f"{folder}: several files of annotations: {some}; leave one there")
+        files = ", ".join(path.name for path, _ in [*coco, *labelme][:3])
+        raise UserError(f"{folder}: several files of annotations: {files}; leave one there")
     if coco:
         found, known = annotated.read_coco(coco[0][0], coco[0][1], note)
     else:
@@ -169,7 +192,8 @@ def read_annotated(
     if classes:
         found = [one._replace(objects=[pair for pair in one.objects if pair[0] in classes]) for one in found]
     names = list(classes) or known
-    stems = [one.path.stem for one in found]
+    check_classes(names)
+    stems = [stem_of(one.path.name) for one in found]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"two pictures are called {twice[0]}; rename one")
     entries = list[Entry]()
@@ -180,13 +204,32 @@ def read_annotated(
                 f"{one.path}: a stack of {len(pages)} slices, which annotations do not tell apart; save slices"
             )
         says_of_range(pages, one.path.name, note)
-        entries.append((one.path.stem, one.path.stem, pages[0], *annotated.to_labels(one, names)))
+        entries.append((stem_of(one.path.name), stem_of(one.path.name), pages[0], *annotated.to_labels(one, names)))
     note(f"{len(entries)} pictures annotated, of the classes {', '.join(names)}")
     return entries, names
 
 
-def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Which part a list gives each name to, and the column `group` of each, where there is one."""
+def some(names: Sequence[str]) -> str:
+    """How many pictures, and what the first are called."""
+    return f"{len(names)} pictures ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+
+
+def is_hidden(file: Path, folder: Path) -> bool:
+    """Whether it, or a folder on the way to it, begins with a dot, as what systems and editors keep there."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def stem_of(name: str) -> str:
+    """What a picture is called, whatever its folder, its kind and the system that wrote its umlauts."""
+    own = unicodedata.normalize("NFC", PureWindowsPath(name.strip()).name)
+    return own.rpartition(".")[0] if is_picture(Path(own)) else own
+
+
+def read_list(
+    folder: Path, group: str, stems: Sequence[str] = (), note: Note = lambda _: None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Which part a list gives each name to, and the column `group` of each, where there is one. stems: of the
+    pictures that are there; what is only there, or only in the list, is said."""
     file = next((folder / name for name in LISTS if (folder / name).is_file()), None)
     if file is None:
         return {}, {}
@@ -194,12 +237,21 @@ def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
         if not rows or "name" not in rows[0]:
             raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
-        listed = {Path(row["name"]).stem: row["split"].strip().lower() for row in rows if row.get("split")}
+        if "split" not in rows[0] and not (group and group in rows[0]):
+            raise UserError(f"{file}: it has no column 'split'; there are {', '.join(rows[0])}")
+        names = {stem_of(row["name"]): row for row in rows if row["name"]}
+        listed = {
+            name: row["split"].strip().lower() for name, row in names.items() if (row.get("split") or "").strip()
+        }
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: not a table ({error})") from None
     if strange := {part for part in listed.values() if part not in PARTS}:
         raise UserError(f"{file}: split '{min(strange)}': train, val or test is needed")
-    groups = {Path(row["name"]).stem: row[group] for row in rows} if group and group in rows[0] else {}
+    groups = {name: row[group] or name for name, row in names.items()} if group and group in rows[0] else {}
+    if lone := sorted({*stems} - names.keys()):
+        note(f"{some(lone)} are not in {file.name}")
+    if stems and (lone := sorted(names.keys() - {*stems})):
+        note(f"{file.name}: {some(lone)} are not there with a mask")
     return {name: PARTS[part] for name, part in listed.items()}, groups
 
 
@@ -209,7 +261,7 @@ def group_of(stem: str, group: str, groups: dict[str, str]) -> str:
         return groups[stem]
     try:
         found = re.search(group, stem) if group and not groups else None
-        return found[1] if found else stem
+        return (found[1] or stem) if found else stem
     except (re.error, IndexError):
         raise UserError(f"group '{group}': a pattern with one bracket is needed, such as '(.*)_'") from None
 

@@ -59,6 +59,11 @@ def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Re
         raise UserError(
             f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
         )
+    if data.classes != model.classes:
+        mine, theirs = (", ".join(one.classes) for one in (model, data))
+        if {*data.classes} == {*model.classes}:
+            raise UserError(f"the model's classes are {mine}, in this order: name them so, --classes {model.classes[0]} ...")
+        context.tell(Note(f"the data's {theirs} are taken for the model's {mine}"))
     models = {reference(name): context.model(name) for name in (request.model, *request.beside)}
     examples = unseen(data.examples, data.listed, list(models.values()), context)
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.formats import TIFF, Array, opened, read_tiff
+from inkwash.systems.segmentation.formats import TIFF, Array, check_whole, decoded, opened, read_tiff
 
 Kind = Literal["binary", "objects", "classes"]
 COLOURS = 255  # of a mask, at most
@@ -30,23 +30,33 @@ class Mask(NamedTuple):
 def read_masks(path: Path) -> list[Mask]:
     """A mask for each slice of the file. UserError for JPEG, whose values are blurred, and for too many colours."""
     if path.suffix.lower() in TIFF:
-        pages, coloured = read_tiff(path), False
+        pages, coloured = read_tiff(path, numbers=True), False
     else:
         with opened(path) as picture:
             if picture.format in ("JPEG", "WEBP"):
                 raise UserError(
                     f"{path}: a mask as {picture.format}, whose values are blurred; save it as PNG or TIFF"
                 )
-            coloured = picture.mode == "P"
-            page = np.asarray(picture if coloured or picture.mode[0] in "IFL1" else picture.convert("RGB"))
-        pages = [page[..., 0] if picture.mode == "LA" else page]
+            check_whole(path, picture)
+            pages, coloured = [numbers_of(decoded(path, picture))], picture.mode == "P"
     return [to_mask(page, coloured, path) for page in pages]
+
+
+def numbers_of(picture: Any) -> Array:
+    """Of Pillow's picture: (H, W), or colours (H, W, 3). What is transparent is 0; black on nothing is not."""
+    if picture.mode in ("1", "L", "P", "F") or picture.mode[0] == "I":
+        return np.asarray(picture)
+    page = np.asarray(picture.convert("RGBA"))
+    shown = page[..., 3:] > 0
+    if not shown.all() and not (page[..., :3] * shown).any():
+        return shown[..., 0]
+    return page[..., :3] * shown
 
 
 def to_mask(page: Array, coloured: bool, path: Path) -> Mask:
     if page.ndim == 3 and (page == page[..., :1]).all():
         page = page[..., 0]
-    if page.dtype.kind == "f" and not (page == page.round()).all():
+    if page.dtype.kind == "f" and not (np.isfinite(page) & (page == page.round())).all():
         raise UserError(
             f"{path}: a mask of fractions; save whole numbers: 0 where nothing is, and one for each object"
         )
@@ -56,7 +66,7 @@ def to_mask(page: Array, coloured: bool, path: Path) -> Mask:
     if (values < 0).any():
         raise UserError(f"{path}: a mask with numbers below 0; save 0 where nothing is")
     found = np.unique(values)
-    if coloured and VOID in found and found[-1] == VOID and len(found) > 2 and found[-2] < VOID // 2:
+    if coloured and VOID in found and found[-1] == VOID and (found > 0).sum() > 1 and found[-2] < VOID // 2:
         values, found = np.where(values == VOID, 0, values), found[:-1]
     if coloured and len(found) > COLOURS:
         raise UserError(
