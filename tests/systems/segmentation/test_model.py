@@ -177,3 +177,11 @@ def test_facts_name_all_that_is_needed():
     del made["temperature"]
     with pytest.raises(KeyError, match=r"temperature"):
         SegmentationModel.build(made)
+
+
+@pytest.mark.parametrize("engine", ["segdiff", "plain"])
+def test_what_is_no_picture_is_refused(engine):
+    made = model(engine=engine)
+    for picture in (np.full((9, 9), np.nan), np.zeros((9, 9, 4)), np.zeros((0, 9))):
+        with pytest.raises(UserError, match="the picture: "):
+            made.segment(picture)

@@ -13,6 +13,7 @@ from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.base import options as options_of
 from inkwash.systems.segmentation import verbs
+from inkwash.systems.segmentation.data import read_data
 from inkwash.systems.segmentation.formats import read_pages
 from inkwash.systems.segmentation.request import Segment, Tune
 from tests.systems.segmentation.cells import cells, folder, save
@@ -65,6 +66,20 @@ def test_a_stack_is_segmented_slice_by_slice(tmp_path):
     mask = read_pages(each[1].files["stack-2-mask.png"])[0]
     (alone,), _, _ = run(tmp_path, tmp_path / "alone.png")
     assert (read_pages(alone.files["alone-mask.png"])[0] == mask).all()  # alone and in a stack
+
+
+def test_a_slice_that_is_called_as_another_picture_is_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.stack([cells(i)[0] for i in range(2)])
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "stack.tif", pages, photometric="minisblack")
+    save(pages[0], tmp_path / "in" / "stack-1.png")
+    with pytest.raises(UserError, match=r"two pictures are called stack-1, one of them a slice of stack.tif"):
+        run(tmp_path, tmp_path / "in")
+    for name, page in (("stack_mask", pages), ("stack-1_mask", pages[0])):
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", (page > 99).astype(np.uint8), photometric="minisblack")
+    with pytest.raises(UserError, match="two pictures are called stack-1, one of them a slice"):
+        read_data(tmp_path / "in")
 
 
 def test_a_dark_picture_is_said_to_be_scaled(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
@@ -82,6 +83,8 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
         entries, names = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
         raise UserError(f"{folder}: all {len(entries)} masks are empty")
+    if twice := [name for name, count in Counter(name for name, *_ in entries).items() if count > 1]:
+        raise UserError(f"two pictures are called {twice[0]}, one of them a slice of a stack; rename one")
     listed, groups = read_list(folder, group, [stem for _, stem, *_ in entries], note)
     examples = [
         Example(name, picture, labels, kinds, digest(picture), group_of(stem, group, groups))

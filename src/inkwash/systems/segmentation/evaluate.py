@@ -55,16 +55,12 @@ class Source(NamedTuple):
 
 def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Report:
     data = read_data(context.open(request.data), request.classes, note=lambda text: context.tell(Note(text)))
-    if len(data.classes) != len(model.classes):
-        raise UserError(
-            f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
-        )
-    if data.classes != model.classes:
-        mine, theirs = (", ".join(one.classes) for one in (model, data))
-        if {*data.classes} == {*model.classes}:
-            raise UserError(f"the model's classes are {mine}, in this order: name them so, --classes {model.classes[0]} ...")
-        context.tell(Note(f"the data's {theirs} are taken for the model's {mine}"))
-    models = {reference(name): context.model(name) for name in (request.model, *request.beside)}
+    models = dict[str, Any]()
+    for place, name in enumerate((request.model, *request.beside), 1):  # two that lie elsewhere may be called alike
+        own = reference(name)
+        models[f"{own} ({place})" if own in models else own] = context.model(name)
+    for name, one in models.items():
+        check_classes(name, one.classes, data.classes, lambda text: context.tell(Note(text)))
     examples = unseen(data.examples, data.listed, list(models.values()), context)
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]
     if len(model.classes) == 1:
@@ -103,6 +99,18 @@ def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Re
             "chosen_by": sorted(model.config["choices"].values()),
         },
     )
+
+
+def check_classes(name: str, known: list[str], found: list[str], note: Callable[[str], None]) -> None:
+    """UserError where a model's classes are not as many as the data's, or in another order; other names are said."""
+    mine, theirs = ", ".join(known), ", ".join(found)
+    if len(known) != len(found):
+        raise UserError(f"the model {name} knows the classes {mine}; the data have {theirs}")
+    if known != found and {*known} == {*found}:
+        order = " ".join(f"--classes '{one}'" for one in known)
+        raise UserError(f"the model {name} knows the classes {mine}; the data have {theirs}: give {order}")
+    if known != found:
+        note(f"the data's {theirs} are taken for the {mine} of {name}")
 
 
 evaluate = partial(report.evaluate, measure=measure)

@@ -18,7 +18,7 @@ from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
 from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
-from inkwash.systems.segmentation.formats import Array, normalised
+from inkwash.systems.segmentation.formats import Array, check, normalised
 from inkwash.systems.segmentation.graphs import GraphMembers
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
 from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size
@@ -125,9 +125,10 @@ class SegmentationModel(TorchModel):
         """Of a picture (H, W) or (H, W, 3), of any size and range. Sample j has the seed `seed` + j, and is
         the same alone and among others, up to rounding. flips: of the plain engine, the mean over mirror images.
 
-        Raises UserError for a picture that is too large for the memory.
+        Raises UserError for what is no picture, and for one that is too large for the memory.
         """
         check_seed(seed)
+        check(picture, "the picture")
         height, width = picture.shape[:2]
         check_memory(height, width, self.config["scale"], len(self.classes), samples or self.config["samples"])
         drawn = self.draw(picture, samples, seed, steps, sampler, flips, progress)

@@ -63,6 +63,7 @@ def pages_of(request: Segment, context: Context) -> Iterator[tuple[File, str, Ar
     path, pictures = context.open(request.pictures), request.pictures
     given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
     files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name)
+    names = {stem for stem, _ in files}
     for number, (stem, file) in enumerate(files):
         if context.stopped():
             return
@@ -70,6 +71,8 @@ def pages_of(request: Segment, context: Context) -> Iterator[tuple[File, str, Ar
         pages = read_pages(file)
         says_of_range(pages, own.name, lambda text: context.tell(Note(text)))
         for name, page in slices(stem, pages):
+            if name != stem and name in names:
+                raise UserError(f"two pictures are called {name}, one of them a slice of {file.name}; rename one")
             yield own, name, page, partial(on_picture, context, number, len(files), name)
 
 
