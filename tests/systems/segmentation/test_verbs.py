@@ -140,6 +140,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         (["segment", "in", "--model", "mine", "--flips"], "flips means nothing with the model mine"),
         (["segment", "text.png", "--model", "mine", "-o", "new"], "not a picture that can be read"),
         (["segmentation", "train", "--data", "bare", "--out", "run"], "no masks found for 2 pictures"),
+        (["segmentation", "train", "--data", "in", "--out", "old"], "old/best: it is there, and no training here"),
         (["segmentation", "train", "--out", "run"], "neither a recipe nor data of your own"),
         (["segmentation", "evaluate", "mine", "--data", "bare", "--out", "new"], "no masks found for 2 pictures"),
     ],
@@ -151,6 +152,7 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, says, tmp_path, monk
     for i in range(2):
         save(cells(i)[0], tmp_path / "bare" / f"{i}.png")
     (tmp_path / "text.png").write_text("none")
+    model().save(tmp_path / "old" / "best")
     before = sorted(path.name for path in tmp_path.iterdir())
     assert main(arguments) == 2
     told = capsys.readouterr().err.strip().splitlines()
