@@ -250,3 +250,24 @@ def test_classes_that_cannot_be_told_apart_are_refused(tmp_path):
     with pytest.raises(UserError, match="300 classes; 255 at most"):
         read_data(tmp_path)
     assert read_data(tmp_path, ("c299",)).classes == ["c299"]
+
+
+def test_masks_whose_colours_were_reduced_each_by_itself(tmp_path):
+    folder(tmp_path, 3)
+    for i in range(3):
+        white = Image.fromarray(np.dstack([255 * (cells(i)[1] > 0)] * 3).astype(np.uint8))
+        white.quantize(4).save(tmp_path / "masks" / f"cell_{i}.png")
+    notes = []
+    data = read_data(tmp_path, note=notes.append)
+    assert all(((one.labels > 0) == (cells(i)[1] > 0)).all() for i, one in enumerate(data.examples))
+    assert "the masks' palettes differ: they are read by their colours, and black is where nothing is" in notes
+
+
+def test_folders_that_look_like_a_split_are_said(tmp_path):
+    notes = []
+    folder(tmp_path / "train", 3)
+    (tmp_path / "train" / "images" / "cell_0.png").rename(tmp_path / "cell_0.png")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "cell_0.png").rename(tmp_path / "test" / "cell_0.png")
+    read_data(tmp_path, note=notes.append)
+    assert any(note.startswith("the folders test, train are not told apart: a list") for note in notes)

@@ -5,7 +5,15 @@ import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.masks import Mask, describe, kind_of, read_masks, to_objects
+from inkwash.systems.segmentation.masks import (
+    Mask,
+    by_colour,
+    describe,
+    kind_of,
+    palettes_differ,
+    read_masks,
+    to_objects,
+)
 from tests.systems.segmentation.cells import cells, deep_png, save
 
 BINARY = [Mask(255 * (cells(i)[1] > 0).astype(np.int64), False) for i in range(3)]
@@ -152,3 +160,27 @@ def test_a_border_of_voc_is_one_beside_a_single_class_that_fills_the_picture(tmp
     indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [224, 224, 192] * 253)
     indexed.save(tmp_path / "voc.png")
     assert read_masks(tmp_path / "voc.png")[0].values.tolist() == [[15, 15], [15, 0]]
+
+
+def indexed(values, colours, file):
+    picture = Image.fromarray(np.asarray(values, np.uint8))
+    picture.putpalette(np.asarray(colours, np.uint8).tobytes())
+    picture.save(file)
+    return read_masks(file)[0]
+
+
+def test_palettes_that_differ_are_read_by_their_colours(tmp_path):
+    black, red, green = (0, 0, 0), (255, 0, 0), (0, 255, 0)
+    one = indexed([[0, 1], [2, 2]], [black, red, green], tmp_path / "a.png")
+    same = indexed([[0, 2], [2, 2]], [black, red, green], tmp_path / "b.png")
+    other = indexed([[0, 1], [1, 1]], [black, green], tmp_path / "c.png")
+    assert one.coloured and not palettes_differ([one, same]) and palettes_differ([one, other])
+    assert by_colour(one).values.tolist() == [[0, 255 * 65536], [255 * 256] * 2]
+    assert by_colour(other).values.tolist() == by_colour(same).values.tolist() == [[0, 255 * 256], [255 * 256] * 2]
+    inverted = indexed([[0, 1], [1, 1]], [(255, 255, 255), black], tmp_path / "d.png")
+    assert palettes_differ([inverted]) and (by_colour(inverted).values > 0).tolist() == [[True, False], [False] * 2]
+
+
+def test_a_palette_of_grey_is_no_colour(tmp_path):
+    mask = indexed([[0, 1], [7, 7]], np.arange(256)[:, None] * [1, 1, 1], tmp_path / "a.png")
+    assert not mask.coloured and mask.palette is None and mask.values.tolist() == [[0, 1], [7, 7]]

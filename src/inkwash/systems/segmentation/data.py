@@ -24,7 +24,14 @@ from inkwash.systems.segmentation.formats import (
     read_pages,
     says_of_range,
 )
-from inkwash.systems.segmentation.masks import describe, kind_of, read_masks, to_objects
+from inkwash.systems.segmentation.masks import (
+    by_colour,
+    describe,
+    kind_of,
+    palettes_differ,
+    read_masks,
+    to_objects,
+)
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
@@ -120,6 +127,11 @@ def read_pairs(
         note(f"{some(turned)} are turned as their EXIF says: their masks must lie the same way")
     pictures = {path: read_pages(path) for path, _ in pairs}
     masks = {path: read_masks(path) for _, path in pairs}
+    if palettes_differ([mask for own in masks.values() for mask in own]):
+        note("the masks' palettes differ: they are read by their colours, and black is where nothing is")
+        masks = {path: [by_colour(mask) for mask in own] for path, own in masks.items()}
+    if parts := sorted({part for path, _ in pairs for part in path.relative_to(folder).parts[:-1]} & PARTS.keys()):
+        note(f"the folders {', '.join(parts)} are not told apart: a list, index.csv, says what is to learn from")
     for picture, mask in pairs:
         pages, own = pictures[picture], masks[mask]
         says_of_range(pages, picture.name, note)
