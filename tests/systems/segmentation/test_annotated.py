@@ -79,7 +79,7 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
         ),
         (lambda c: c["images"].append(dict(c["images"][0], id=5)), "two pictures are called a.png"),
         (lambda c: c["annotations"][0].update(category_id=3), "an unknown category 3"),
-        (lambda c: c["annotations"][0].update(image_id=9), "is of a picture 9 that is not listed"),
+        (lambda c: c["annotations"][0].update(image_id=9), "is of a picture 9 that is not listed$"),
         (lambda c: c["images"][0].update(width=99), "a.png is 12 x 10 pixels, by the file 99 x 10"),
         (lambda c: c["annotations"][0].pop("segmentation"), "'segmentation' is missing or wrong"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 40, 1, 40, 5]]), "a corner at 40, 1 lies outside"),
@@ -88,6 +88,10 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
         (lambda c: c["annotations"][0].update(segmentation=None), "1 annotations have a box alone, and no outline"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, "x", 4, 1, 4, 4]]), "a polygon of what is no number"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, float("nan"), 4, 1, 4, 4]]), "what is no number"),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"size": [10, 12], "counts": [9]}),
+            "a mask of run lengths has 9 pixels, its picture 120; write it again$",
+        ),
         (lambda c: c["annotations"][0].update(segmentation={"size": [10, 12]}), "a mask without run lengths"),
         (
             lambda c: c["annotations"][0].update(segmentation={"size": [10, 12], "counts": [9.5, 110.5]}),
@@ -140,6 +144,9 @@ def test_what_is_no_json_is_said(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
         annotated.load(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(UserError, match="not JSON"):
+        annotated.load(tmp_path / "a.json")
     assert not annotated.is_coco(json.loads("[]")) and not annotated.is_labelme({"shapes": []})
 
 
@@ -182,7 +189,7 @@ def test_sizes_are_those_of_the_turned_picture(tmp_path):
     Image.new("L", (HEIGHT, WIDTH)).save(tmp_path / "a.png", exif=exif)
     found = annotated.read_labelme(tmp_path / "a.json", content | {"imageWidth": 12, "imageHeight": 10}, print)
     assert found.size == (12, 10) and annotated.to_labels(found, ["a"])[0].shape == (10, 12)
-    with pytest.raises(UserError, match=r"a.png is 12 x 10 pixels, by the file 10 x 12"):
+    with pytest.raises(UserError, match=r"^\S*a.json: a.png is 12 x 10 pixels, by the file 10 x 12$"):
         annotated.read_labelme(tmp_path / "a.json", content | {"imageWidth": 10, "imageHeight": 12}, print)
 
 

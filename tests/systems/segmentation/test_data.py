@@ -215,9 +215,12 @@ def test_a_list_knows_names_with_dots_folders_and_umlauts(tmp_path):
     assert {name for name, part in data.listed.items() if part == "table"} == {"a.v1", "b.v1", "gr\u00fcn"}
     assert "1 pictures (e) are not in index.csv" in notes
     assert "index.csv: 1 pictures (gone) are not there with a mask" in notes
-    (tmp_path / "index.csv").write_text("name,subset\na,test\n")
-    with pytest.raises(UserError, match="it has no column 'split'; there are name, subset"):
+    (tmp_path / "index.csv").write_text("name;split\na;test\n")
+    with pytest.raises(UserError, match=r"^\S*index.csv: a column 'name' is needed, and 'split' or one to group by$"):
         read_data(tmp_path)
+    (tmp_path / "index.csv").write_text("name,subset\na,test\n")
+    assert read_data(tmp_path, note=notes.append).listed == {}
+    assert "index.csv has no column 'split', and is not followed; there are name, subset" in notes
 
 
 def test_turned_pictures_are_said(tmp_path):

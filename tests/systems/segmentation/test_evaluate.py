@@ -159,3 +159,12 @@ def test_models_of_one_name_are_measured_each(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "reference", lambda name: "model")
     sources = {row["source"] for row in run(tmp_path, model(), beside=("rival",), samples=1)[0].rows}
     assert {"model", "model (2), first network"} <= sources
+
+
+def test_a_table_of_pictures_without_objects_has_no_precision(tmp_path):
+    folder(tmp_path / "data", 3)
+    for i in (0, 1):
+        save(np.zeros((48, 48), np.uint8), tmp_path / "data" / "masks" / f"cell_{i}.png")
+    (tmp_path / "data" / "index.csv").write_text("name,split\ncell_0,test\ncell_1,test\ncell_2,train\n")
+    metrics = {row["metric"] for row in run(tmp_path, model(), samples=1)[0].rows}
+    assert "F1 of objects" in metrics and "AP50 of objects" not in metrics

@@ -37,7 +37,7 @@ def load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
 
 
@@ -93,6 +93,8 @@ def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[li
                 owners[one["image_id"]].append((names[one["category_id"]], one["segmentation"]))
                 boxes += not one["segmentation"]
         ordered = [names[key] for key in sorted(names)]
+    except UserError:  # is a ValueError
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not COCO's JSON: {error} is missing or wrong") from None
     if boxes:
@@ -146,6 +148,8 @@ def coco_mask(shape: Any, height: int, width: int, name: str) -> Array:
         raise UserError(f"{name}: a mask of {shape.get('size')} for a picture of {height} x {width}")
     try:
         return decode(shape["counts"], height, width)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}: a mask without run lengths, or with broken ones; write it again") from None
 
@@ -199,6 +203,8 @@ def read_labelme(path: Path, content: Any, note: Callable[[str], None]) -> Annot
                 drawn = partial(labelme_mask, shape["mask"], points, height, width, str(path))
             key = str(shape["label"]), number if group is None else f"group {group}"
             shapes.setdefault(key, []).append(drawn)
+    except UserError:  # is a ValueError
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not labelme's JSON: {error} is missing or wrong") from None
     for kind, count in flat.items():

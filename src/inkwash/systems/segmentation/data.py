@@ -252,12 +252,15 @@ def read_list(
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
         if not rows or "name" not in rows[0]:
             raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
-        if "split" not in rows[0] and not (group and group in rows[0]):
-            raise UserError(f"{file}: it has no column 'split'; there are {', '.join(rows[0])}")
+        if "split" not in rows[0] and group not in rows[0]:
+            note(f"{file.name} has no column 'split', and is not followed; there are {', '.join(rows[0])}")
+            return {}, {}
         names = {stem_of(row["name"]): row for row in rows if row["name"]}
         listed = {
             name: row["split"].strip().lower() for name, row in names.items() if (row.get("split") or "").strip()
         }
+    except UserError:  # is a ValueError
+        raise
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: not a table ({error})") from None
     if strange := {part for part in listed.values() if part not in PARTS}:

@@ -240,7 +240,8 @@ def rows_of(found: Sequence[Scored], chosen: Array, source: str, part: str) -> l
         values = values[~np.isnan(values)]
         if len(values):
             rows.append(row(name, float(values.mean()), bootstrap(values), len(ours), **keys))
-    rows.append(pooled("AP50 of objects", ours, precision, keys))
+    if any(match.true for one in ours for match in one.matches):
+        rows.append(pooled("AP50 of objects", ours, precision, keys))
     rows.append(pooled("F1 of objects", ours, f_score, keys))
     if ours[0].reliability is not None:
         rows.append(pooled("calibration error", ours, miscalibration, keys))
@@ -259,9 +260,10 @@ def pooled(name: str, ours: Sequence[Scored], figure: Callable[[Sequence[Scored]
 
 
 def precision(pictures: Sequence[Scored]) -> float:
-    """The mean over classes."""
+    """The mean over classes that are there; NaN where none is."""
     classes = range(len(pictures[0].matches))
-    return float(np.nanmean([metrics.average_precision([one.matches[kind] for one in pictures]) for kind in classes]))
+    found = np.array([metrics.average_precision([one.matches[kind] for one in pictures]) for kind in classes])
+    return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else float("nan")
 
 
 def f_score(pictures: Sequence[Scored]) -> float:

@@ -51,6 +51,8 @@ def check(page: Array, name: object) -> None:
     """UserError for what is no picture (H, W) or (H, W, 3) of numbers."""
     if page.ndim != 2 and page.shape[2:] != (3,):
         raise UserError(f"{name}: an array of shape {page.shape}; (H, W) or (H, W, 3) is needed")
+    if page.dtype.kind not in "buif":
+        raise UserError(f"{name}: numbers of type {page.dtype}; save real ones")
     if min(page.shape[:2]) < 2:
         raise UserError(f"{name}: {page.shape[1]} x {page.shape[0]} pixels are too few")
     if not np.isfinite(page).all():
