@@ -85,6 +85,7 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 40, 1, 40, 5]]), "a corner at 40, 1 lies outside"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 4, 1]]), "a polygon of 2 corners"),
         (lambda c: c["annotations"][0].update(segmentation=[]), "1 annotations have a box alone, and no outline"),
+        (lambda c: c["annotations"][0].update(segmentation=5), "neither polygons nor run lengths"),
         (lambda c: c["annotations"][0].update(segmentation=None), "1 annotations have a box alone, and no outline"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, "x", 4, 1, 4, 4]]), "a polygon of what is no number"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, float("nan"), 4, 1, 4, 4]]), "what is no number"),
@@ -92,10 +93,10 @@ def test_later_objects_lie_on_top_and_crowds_are_left_out_and_said(tmp_path):
             lambda c: c["annotations"][0].update(segmentation={"size": [10, 12], "counts": [9]}),
             "a mask of run lengths has 9 pixels, its picture 120; write it again$",
         ),
-        (lambda c: c["annotations"][0].update(segmentation={"size": [10, 12]}), "a mask without run lengths"),
+        (lambda c: c["annotations"][0].update(segmentation={"size": [10, 12]}), "neither polygons nor run lengths"),
         (
             lambda c: c["annotations"][0].update(segmentation={"size": [10, 12], "counts": [9.5, 110.5]}),
-            "a mask without run lengths, or with broken ones",
+            "neither polygons nor run lengths",
         ),
         (
             lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [9]}),
@@ -207,9 +208,10 @@ def test_masks_turned_rectangles_and_circles_at_the_edge_of_labelme(tmp_path):
     assert (labels[5:7, 4:7] == own).all() and (labels == 1).sum() == 5
     assert (labels[:3, 8:] == 2).all() and (labels == 2).sum() == 12
     assert (labels == 3).sum() == pytest.approx(np.pi, abs=1) and labels[0, 0] == 3
-    content["shapes"][0]["points"] = [[11, 5], [13, 6]]
-    with pytest.raises(UserError, match="lies outside of the picture"):
-        annotated.to_labels(annotated.read_labelme(tmp_path / "a.json", content, print), ["a"])
+    for change in ({"points": [[11, 5], [13, 6]]}, {"mask": 5}, {"mask": "!"}):
+        broken = content | {"shapes": [content["shapes"][0] | change]}
+        with pytest.raises(UserError, match="cannot be read, or that lies outside of the picture"):
+            annotated.to_labels(annotated.read_labelme(tmp_path / "a.json", broken, print), ["a"])
 
 
 @pytest.mark.parametrize("change", [{"points": None}, {"label": 1, "points": [["x", 1]]}, {"points": [[1, 2, 3]]}])

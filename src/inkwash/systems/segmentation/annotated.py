@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import io
 import json
 import unicodedata
@@ -142,16 +141,18 @@ def check_size(picture: Path | None, size: tuple[int, int], path: Path) -> None:
 
 def coco_mask(shape: Any, height: int, width: int, name: str) -> Array:
     """Of run lengths, or of a list of polygons."""
-    if not isinstance(shape, dict):
+    if isinstance(shape, list):
         return draw_all(shape, height, width, name)
-    if list(shape.get("size") or ()) != [height, width]:
-        raise UserError(f"{name}: a mask of {shape.get('size')} for a picture of {height} x {width}")
     try:
+        if list(shape["size"]) != [height, width]:
+            raise UserError(f"a mask of {shape['size']} for a picture of {height} x {width}")
         return decode(shape["counts"], height, width)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{name}: a mask without run lengths, or with broken ones; write it again") from None
+        raise UserError(
+            f"{name}: a mask that is neither polygons nor run lengths with a size; write it again"
+        ) from None
 
 
 def draw_all(polygons: Sequence[Any], height: int, width: int, name: str) -> Array:
@@ -228,7 +229,7 @@ def labelme_mask(mask: str, points: Array, height: int, width: int, name: str) -
         (left, top), (right, bottom) = points.astype(int)
         found = np.zeros((height, width), bool)
         found[top : bottom + 1, left : right + 1] = own
-    except (OSError, SyntaxError, ValueError, binascii.Error):
+    except (OSError, SyntaxError, TypeError, ValueError):
         raise UserError(f"{name}: a mask that cannot be read, or that lies outside of the picture") from None
     return found
 
