@@ -225,7 +225,15 @@ def test_size_is_that_of_the_turned_picture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((3, 3, 4)), np.zeros(5), np.zeros((0, 0)), np.full((3, 3), np.inf), np.full((3, 3), 1j)]
+    "array",
+    [
+        np.zeros((3, 3, 4)),
+        np.zeros(5),
+        np.zeros((0, 0)),
+        np.full((3, 3), np.inf),
+        np.full((3, 3), -3.4e38, np.float32),
+        np.full((3, 3), 1j),
+    ],
 )
 def test_arrays_that_are_no_picture_are_one_line(array):
     with pytest.raises(UserError, match=r"a: "):

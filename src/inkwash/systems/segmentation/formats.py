@@ -28,6 +28,7 @@ PLAIN = (
 )  # TIFFs whose every series is a picture, and no label's photo
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and what exchanges the sides
 DARK = 16  # a picture of 16 bits that fills less than this part of its range is brightened by much
+LARGEST = np.float64(1e37)  # beyond it maps mark places without a value
 LOW, HIGH = 1.0, 99.8  # percentiles that become 0 and 1
 
 
@@ -55,8 +56,8 @@ def check(page: Array, name: object) -> None:
         raise UserError(f"{name}: numbers of type {page.dtype}; save real ones")
     if min(page.shape[:2]) < 2:
         raise UserError(f"{name}: {page.shape[1]} x {page.shape[0]} pixels are too few")
-    if not np.isfinite(page).all():
-        raise UserError(f"{name}: it has values that are not finite; mend it")
+    if page.dtype.kind == "f" and not (np.abs(page) <= LARGEST).all():
+        raise UserError(f"{name}: it has values that are not finite, or as large as {LARGEST:g}; mend it")
 
 
 def read_one(path: Path) -> Array:

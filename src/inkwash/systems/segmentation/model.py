@@ -129,10 +129,20 @@ class SegmentationModel(TorchModel):
         """
         check_seed(seed)
         check(picture, "the picture")
+        self.check_options(samples=samples, steps=steps, sampler=sampler, flips=flips or None)
         height, width = picture.shape[:2]
         check_memory(height, width, self.config["scale"], len(self.classes), samples or self.config["samples"])
         drawn = self.draw(picture, samples, seed, steps, sampler, flips, progress)
         return self.read(drawn, (height, width))
+
+    def check_options(self, **options: Any) -> None:
+        """UserError for what this engine has none of, and for numbers below 1."""
+        absent = ("samples", "steps", "sampler") if self.config["engine"] == "plain" else ("flips",)
+        for name, value in options.items():
+            if value is not None and name in absent:
+                raise UserError(f"{name} means nothing with the engine {self.config['engine']}: leave it out")
+            if name in ("samples", "steps") and value is not None and (value != int(value) or value < 1):
+                raise UserError(f"{name} = {value}: a whole number from 1 is needed")
 
     def draw(
         self,
