@@ -1,11 +1,23 @@
 """What pictures are read, and what is refused in one line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from inkwash.codecs.picture_files import is_grey, normalised, read_pages, says_of_range
+from inkwash.codecs.picture_files import (
+    check,
+    is_grey,
+    is_hidden,
+    normalised,
+    read_pages,
+    says_of_range,
+    size_of,
+    stem_of,
+)
 from inkwash.errors import UserError
+from tests.systems.segmentation.cells import deep_png
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
@@ -98,19 +110,7 @@ def test_bad_pictures_are_one_line(name, tmp_path):
 
 
 def test_sixteen_bits_of_colour_in_a_png_are_not_cut_to_eight(tmp_path):
-    import struct
-    import zlib
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = b"".join(b"\0" + np.full((3, 3), 200, ">u2").tobytes() for _ in range(3))
-    parts = (
-        chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 16, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    deep_png(tmp_path / "deep.png")
     with pytest.raises(UserError, match="16 bits a colour, which is not read; save it as TIFF"):
         read_pages(tmp_path / "deep.png")
 
@@ -132,3 +132,136 @@ def test_a_dark_picture_of_sixteen_bits_is_scaled_and_said():
 def test_one_value_is_dark_and_grey_is_known():
     assert (normalised(np.full((5, 5), 7, np.uint8)) == 0).all()
     assert is_grey(GREY) and is_grey(np.dstack([GREY] * 3)) and not is_grey(COLOUR)
+
+
+TIFFS = {
+    "CMYK": ({"photometric": "separated"}, np.dstack([COLOUR, GREY]), "CMYK, the colours of print; save it as RGB"),
+    "LAB": ({"photometric": "cielab"}, COLOUR, "LAB; save it as RGB"),
+    "YCbCr": ({"photometric": "ycbcr"}, COLOUR, "YCbCr; save it as RGB"),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_a_tiff_of_colours_that_are_not_rgb_is_refused(kind, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    options, values, says = TIFFS[kind]
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    with pytest.raises(UserError, match=says):
+        read_pages(tmp_path / "a.tif")
+
+
+def test_a_tiff_is_read_as_the_same_picture_in_a_png(tmp_path):
+    pytest.importorskip("tifffile")
+    alpha = np.where(GREY > 128, 255, GREY)
+    pictures = [
+        Image.fromarray(np.dstack([COLOUR, alpha])),
+        Image.fromarray(np.dstack([GREY, alpha]), "LA"),
+        Image.fromarray(COLOUR).quantize(16),
+        Image.fromarray(GREY > 128),
+    ]
+    for picture in pictures:
+        for ending in ("png", "tif"):
+            picture.save(tmp_path / f"a.{ending}")
+        one, other = (read_pages(tmp_path / f"a.{ending}")[0] for ending in ("png", "tif"))
+        other = other.astype(int) * (255 if other.dtype == bool else 1)
+        other = other if one.ndim == other.ndim else np.dstack([other] * 3)
+        assert np.abs(one.astype(int) - other).max() <= 1, picture.mode
+
+
+def test_white_is_zero_where_a_tiff_says_so(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    for values, expected in ((GREY, 255 - GREY), (GREY > 128, GREY <= 128)):
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+        assert (read_pages(tmp_path / "a.tif")[0] == expected).all()
+
+
+def test_pages_written_one_after_the_other_are_slices(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for value in (1, 2, 3):
+            file.write(GREY + value)
+    assert [
+        (page == GREY + value).all() for page, value in zip(read_pages(tmp_path / "a.tif"), (1, 2, 3), strict=True)
+    ]
+    with tifffile.TiffWriter(tmp_path / "b.tif") as file:
+        file.write(GREY)
+        file.write(GREY[1:])
+    with pytest.raises(UserError, match="2 pictures of different sizes in one file"):
+        read_pages(tmp_path / "b.tif")
+
+
+def test_a_file_of_an_ome_set_is_itself_and_not_the_set(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    data = "".join(
+        f'<TiffData FirstT="{i}" IFD="0" PlaneCount="1"><UUID FileName="{i}.ome.tif">urn:uuid:{i}</UUID></TiffData>'
+        for i in range(2)
+    )
+    size = 'SizeX="9" SizeY="6" SizeZ="1" SizeC="1" SizeT="2"'
+    for i in range(2):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{i}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" {size}>{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(tmp_path / f"{i}.ome.tif", GREY + i, description=xml, metadata=None)
+    for i in range(2):
+        (page,) = read_pages(tmp_path / f"{i}.ome.tif")
+        assert (page == GREY + i).all()
+
+
+def test_a_stack_that_was_cut_off_is_refused(tmp_path):
+    pytest.importorskip("tifffile")
+    pages = [Image.fromarray(DEEP)] * 4
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[: len(whole) // 2])
+    assert len(read_pages(tmp_path / "a.tif")) == 4
+    with pytest.raises(UserError, match="cut off, and slices are missing"):
+        read_pages(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1.0, 1e300])
+def test_numbers_of_any_size_become_0_to_1(scale):
+    expected = normalised(GREY)
+    np.testing.assert_allclose(normalised(GREY * scale), expected, atol=1e-6)
+    np.testing.assert_allclose(normalised(GREY + np.uint32(4_000_000_000)), expected, atol=1e-6)
+
+
+def test_size_is_that_of_the_turned_picture(tmp_path):
+    pytest.importorskip("tifffile")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif")
+    assert size_of(tmp_path / "a.jpg") == (6, 9) and size_of(tmp_path / "a.tif") == (9, 6)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((3, 3, 4)),
+        np.zeros(5),
+        np.zeros((0, 0)),
+        np.full((3, 3), np.inf),
+        np.full((3, 3), -3.4e38, np.float32),
+        np.full((3, 3), 1j),
+    ],
+)
+def test_arrays_that_are_no_picture_are_one_line(array):
+    with pytest.raises(UserError, match=r"a: "):
+        check(array, "a")
+
+
+def test_a_picture_s_name_is_one_whatever_wrote_it():
+    names = (
+        "f\u00fcr 1.5.PNG",
+        "fu\u0308r 1.5.png",
+        " f\u00fcr 1.5",
+        "C:\\my data\\f\u00fcr 1.5.tif",
+        "a/b/f\u00fcr 1.5.jpg",
+    )
+    assert {stem_of(name) for name in names} == {"f\u00fcr 1.5"}
+
+
+def test_what_is_hidden_is_so_by_itself_or_by_a_folder():
+    hidden = [is_hidden(Path(".x/data", name), Path(".x/data")) for name in ("a.png", "._a.png", ".git/a.png")]
+    assert hidden == [False, True, True]

@@ -41,8 +41,8 @@ def test_what_is_read(tmp_path):
         ),
         ({"images": [{"id": i, "file_name": "a.png", "width": 9, "height": 6} for i in (7, 8)]}, "two pictures are"),
         ({"images": [{"id": 7, "width": 9}]}, "not COCO's JSON: 'file_name' is missing"),
-        ({"categories": []}, "unknown category 3"),
-        ({"annotations": [{"id": 1, "image_id": 8, "category_id": 3}]}, "of a picture 8 that is not listed"),
+        ({"categories": []}, r"^\S*a.json: annotation 1 has an unknown category 3$"),
+        ({"annotations": [{"id": 1, "image_id": 8, "category_id": 3}]}, "of a picture 8 that is not listed$"),
     ],
 )
 def test_mistakes_are_one_line(changes, says, tmp_path):
@@ -55,6 +55,37 @@ def test_what_is_no_json_is_said(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
         coco.load(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(UserError, match="not JSON"):
+        coco.load(tmp_path / "a.json")
+    assert not coco.is_coco([])
+
+
+def test_pictures_are_found_by_paths_of_either_system_and_nowhere_else(tmp_path):
+    inner = tmp_path / "data" / "annotations"
+    for file in ("x/a.png", "data/images/b.png", "data/raw/c.png", "data/annotations/f\u00fcr.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (12, 10)).save(tmp_path / file)
+    for name, expected in {
+        "images\\b.png": "data/images/b.png",
+        "C:\\Users\\me\\b.png": "data/images/b.png",
+        "../raw/c.png": "data/raw/c.png",
+        "fu\u0308r.png": "data/annotations/f\u00fcr.png",
+    }.items():
+        assert coco.place(inner / "a.json", name) == tmp_path / expected
+    for name in (str(tmp_path / "x" / "a.png"), "../../x/a.png", "", "..", "c.png"):
+        assert coco.place(inner / "a.json", name) is None
+
+
+def test_ids_may_be_words(tmp_path):
+    path = write(
+        tmp_path,
+        images=[{"id": "x", "file_name": "a.png", "width": 9, "height": 6}],
+        annotations=[{"id": 1, "image_id": "x", "category_id": "8"}],
+        categories=[{"id": "8", "name": "cell"}, {"id": "7", "name": "dust"}],
+    )
+    found = coco.read(path, coco.load(path))
+    assert [*found.categories.items()] == [("7", "dust"), ("8", "cell")] and len(found.owners["x"]) == 1
 
 
 def test_a_picture_that_its_exif_turns_has_another_size(tmp_path):

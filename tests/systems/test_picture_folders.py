@@ -19,3 +19,10 @@ def test_none_and_two_of_one_name_are_refused(tmp_path):
         save(cells(0)[0], tmp_path / place / "a.png")
     with pytest.raises(UserError, match=r"two pictures are called a: x/a.png and y/a.png"):
         picture_files(tmp_path)
+
+
+def test_links_to_nowhere_and_what_is_hidden_are_no_pictures(tmp_path):
+    for name in ("a.png", "._a.png", ".hidden/b.png"):
+        save(cells(0)[0], tmp_path / name)
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    assert [name for name, _ in picture_files(tmp_path)] == ["a"]

@@ -1,5 +1,7 @@
 """Reports: their intervals against known answers, their tables, and what is not written over."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from inkwash.systems.report import (
     bootstrap,
     calibration_error,
     markdown_tables,
+    names_of,
     number,
     reliability,
     row,
@@ -106,3 +109,8 @@ def test_a_calibrated_probability_has_no_calibration_error():
     rng = np.random.default_rng(0)
     probability = rng.random((1, 400, 400))
     assert calibration_error(reliability(probability, rng.random(probability.shape) < probability)) < 0.005
+
+
+def test_models_of_one_name_are_told_apart():
+    request = SimpleNamespace(model="/a/model", beside=("/b/model", "/c/other"))
+    assert names_of(request) == ["model (1)", "model (2)", "other"]

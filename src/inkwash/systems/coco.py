@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from inkwash.codecs.picture_files import size_of
@@ -11,10 +12,10 @@ from inkwash.errors import UserError
 
 
 class Content(NamedTuple):
-    """The names of the categories by their ids; of each picture by its id the file, width and height, and what is
-    annotated in it, as the file has it."""
+    """The names of the categories by their ids, in the order of these; of each picture by its id the file, width and
+    height, and what is annotated in it, as the file has it."""
 
-    categories: dict[int, str]
+    categories: dict[Any, str]
     files: dict[Any, Path]
     sizes: dict[Any, tuple[int, int]]
     owners: dict[Any, list[dict[str, Any]]]
@@ -26,7 +27,7 @@ def load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
 
 
@@ -44,7 +45,8 @@ def read(path: Path, content: Any) -> Content:
     Raises UserError for missing pictures, two of one name, sizes that differ from the file's, and unknown ids.
     """
     try:
-        names = {int(one["id"]): str(one["name"]) for one in content.get("categories", [])}
+        names = {one["id"]: str(one["name"]) for one in content.get("categories", [])}
+        names = {key: names[key] for key in sorted(names)}
         pictures = {
             one["id"]: (str(one["file_name"]), int(one["width"]), int(one["height"])) for one in content["images"]
         }
@@ -57,6 +59,8 @@ def read(path: Path, content: Any) -> Content:
             if one["category_id"] not in names:
                 raise UserError(f"{path}: annotation {one.get('id')} has an unknown category {one['category_id']}")
             owners[one["image_id"]].append(one)
+    except UserError:  # is a ValueError
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, error) from None
     files = [name for name, *_ in pictures.values()]
@@ -76,15 +80,21 @@ def read(path: Path, content: Any) -> Content:
 
 
 def place(path: Path, name: str) -> Path | None:
-    """Where a picture of an annotation file lies."""
-    tries = [path.parent / name, path.parent / "images" / name, path.parent.parent / "images" / name]
-    return next(
-        (file for file in [*tries, *(one.with_name(Path(name).name) for one in tries)] if file.is_file()), None
-    )
+    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up. Nowhere else, for a
+    file that somebody sent may name any."""
+    known = PureWindowsPath(name)  # its parts are those of either system's paths
+    parts = [part for part in known.parts if part not in (known.anchor, "..")]
+    above = path.parent.parent
+    for own in (parts, parts[-1:]) if parts else ():
+        for folder in (path.parent, path.parent / "images", above / "images", *[above] * (".." in known.parts)):
+            for form in ("NFC", "NFD"):  # as macOS, and as others, write an umlaut
+                if (file := folder / unicodedata.normalize(form, "/".join(own))).is_file():
+                    return file
+    return None
 
 
 def check_size(picture: Path, size: tuple[int, int], path: Path) -> None:
-    """UserError where a picture is not as large as its annotations say."""
+    """UserError where a picture, turned as its EXIF says, is not as large as its annotations say."""
     if (found := size_of(picture)) != size:
         said, own = ("{} x {}".format(*one) for one in (size, found))
         raise UserError(f"{path}: {picture.name} is {own} pixels, by the file {said}")

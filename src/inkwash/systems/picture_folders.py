@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import PngImagePlugin
 
-from inkwash.codecs.picture_files import Array, is_picture, read_pages, says_of_range
+from inkwash.codecs.picture_files import Array, is_hidden, is_picture, read_pages, says_of_range
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
@@ -34,14 +34,18 @@ COLOURS = (
 def picture_files(
     path: Path, name: str = "", leave_out: Callable[[Path, Path], bool] = lambda file, folder: False
 ) -> list[tuple[str, Path]]:
-    """(name, file) of each picture; of a folder, whatever lies below it but for what is left out. name: of a single
-    file, as its owner calls it.
+    """(name, file) of each picture; of a folder, whatever lies below it but for hidden files, links to nowhere
+    and what is left out. name: of a single file, as its owner calls it.
 
     UserError for none, and for two of one name, whose results would have one, too.
     """
     if path.is_file():
         return [(Path(name or path.name).stem, path)]
-    files = [file for file in files_below(path) if is_picture(file) and not leave_out(file, path)]
+    files = [
+        file
+        for file in files_below(path)
+        if is_picture(file) and file.is_file() and not (is_hidden(file, path) or leave_out(file, path))
+    ]
     if not files:
         raise UserError(f"{path}: no pictures there")
     names = [file.stem for file in files]
@@ -66,6 +70,7 @@ def pages_of(
     path = context.open(pictures)
     given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
     files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name, leave_out)
+    names = {stem for stem, _ in files}
     for number, (stem, file) in enumerate(files):
         if context.stopped():
             return
@@ -73,6 +78,8 @@ def pages_of(
         pages = read_pages(file)
         says_of_range(pages, own.name, lambda text: context.tell(Note(text)))
         for name, page in slices(stem, pages):
+            if name != stem and name in names:
+                raise UserError(f"two pictures are called {name}, one of them a slice of {file.name}; rename one")
             yield own, name, page, partial(on_picture, context, number, len(files), name)
 
 

@@ -173,6 +173,12 @@ def calibration_error(table: np.ndarray) -> float:
     return float(np.abs(table[1] - table[2]).sum() / table[0].sum())
 
 
+def names_of(request: Any) -> list[str]:
+    """What the models are called in the table: those of one name, which lie elsewhere, by their number, too."""
+    names = [reference(name) for name in (request.model, *request.beside)]
+    return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
 def evaluate(
     requests: Iterable[Any], context: Context, measure: Callable[[Any, Any, Context], Report]
 ) -> Iterator[Result]:

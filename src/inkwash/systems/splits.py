@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import Array, normalised
+from inkwash.codecs.picture_files import Array, normalised, stem_of
 from inkwash.errors import UserError
 
 LISTS = ("index.csv", "split.csv")
@@ -34,8 +34,11 @@ class Grouped(Protocol):
 Example = TypeVar("Example", bound=Grouped)
 
 
-def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Which part a list gives each name to, and the column `group` of each, where there is one."""
+def read_list(
+    folder: Path, group: str, stems: Sequence[str], note: Callable[[str], None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Which part a list gives each name to, and the column `group` of each, where there is one. stems: of the
+    pictures that are there; what is only there, or only in the list, is said."""
     file = next((folder / name for name in LISTS if (folder / name).is_file()), None)
     if file is None:
         return {}, {}
@@ -43,13 +46,30 @@ def read_list(folder: Path, group: str) -> tuple[dict[str, str], dict[str, str]]
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
         if not rows or "name" not in rows[0]:
             raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
-        listed = {Path(row["name"]).stem: row["split"].strip().lower() for row in rows if row.get("split")}
+        if "split" not in rows[0] and group not in rows[0]:
+            note(f"{file.name} has no column 'split', and is not followed; there are {', '.join(rows[0])}")
+            return {}, {}
+        names = {stem_of(row["name"]): row for row in rows if row["name"]}
+        listed = {
+            name: row["split"].strip().lower() for name, row in names.items() if (row.get("split") or "").strip()
+        }
+    except UserError:  # is a ValueError
+        raise
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: not a table ({error})") from None
     if strange := {part for part in listed.values() if part not in PARTS}:
         raise UserError(f"{file}: split '{min(strange)}': train, val or test is needed")
-    groups = {Path(row["name"]).stem: row[group] for row in rows} if group and group in rows[0] else {}
+    groups = {name: row[group] or name for name, row in names.items()} if group and group in rows[0] else {}
+    if lone := sorted({*stems} - names.keys()):
+        note(f"{some(lone)} are not in {file.name}")
+    if lone := sorted(names.keys() - {*stems}):
+        note(f"{file.name}: {some(lone)} are not among those that are read")
     return {name: PARTS[part] for name, part in listed.items()}, groups
+
+
+def some(names: Sequence[str]) -> str:
+    """How many pictures, and what the first are called."""
+    return f"{len(names)} pictures ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
 
 
 def group_of(stem: str, group: str, groups: dict[str, str]) -> str:
@@ -58,7 +78,7 @@ def group_of(stem: str, group: str, groups: dict[str, str]) -> str:
         return groups[stem]
     try:
         found = re.search(group, stem) if group and not groups else None
-        return found[1] if found else stem
+        return (found[1] or stem) if found else stem
     except (re.error, IndexError):
         raise UserError(f"group '{group}': a pattern with one bracket is needed, such as '(.*)_'") from None
 

@@ -126,8 +126,9 @@ def train(
     recipe = requested(request, context, tasks, default)
     description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
-    if model.exists() and not run.checkpoints(context.folder):
-        raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
+    for made in (model, context.folder / "best"):  # where some rooms keep the best so far, which becomes the model
+        if made.exists() and not run.checkpoints(context.folder):
+            raise UserError(f"{made}: it is there, and no training here made it; choose another folder with --out")
     data, inside = getattr(recipe, "data", None), context.folder.resolve()
     if data is not None and data.resolve() in (inside, *inside.parents):
         raise UserError(

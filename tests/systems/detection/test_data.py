@@ -95,3 +95,17 @@ def test_a_stack_is_refused_and_the_range_of_16_bits_is_said(tmp_path):
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([deep, deep]))
     with pytest.raises(UserError, match="a stack of 2 slices"):
         page_of(example._replace(file=tmp_path / "stack.tif"))
+
+
+def test_lists_by_whoever_wrote_them_and_what_they_leave_out_is_said(tmp_path):
+    folder(tmp_path, 4)
+    (tmp_path / "images" / "._p0.png").write_bytes(b"")
+    (tmp_path / "index.csv").write_text("name,split\nimages\\p1.png, Test \nC:\\data\\p2.PNG,train\ngone,\n")
+    notes = []
+    data = read_data(tmp_path, note=notes.append)
+    assert data.listed == {"p0": "train", "p1": "table", "p2": "train", "p3": "train"}
+    assert "2 pictures (p0, p3) are not in index.csv" in notes
+    assert "index.csv: 1 pictures (gone) are not among those that are read" in notes
+    (tmp_path / "index.csv").write_text("name,stain\np1,blue\n")
+    assert read_data(tmp_path, note=notes.append).listed == {}
+    assert notes[-2] == "index.csv has no column 'split', and is not followed; there are name, stain"

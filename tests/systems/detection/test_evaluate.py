@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from inkwash.errors import UserError
+from inkwash.systems import report
 from inkwash.systems.base import options
 from inkwash.systems.detection import evaluate as module
 from inkwash.systems.detection.data import read_data
@@ -89,3 +90,9 @@ def test_otsu_s_regions_are_boxes_of_what_stands_out():
         assert found.boxes.tolist() == [[10, 5, 30, 15], [40, 20, 44, 24]] and found.kinds.tolist() == [1, 1]
         assert found.scores.tolist() == pytest.approx([200 / 2400, 16 / 2400])
     assert len(regions(np.full((9, 9), 7, np.uint8), 0).boxes) == 0
+
+
+def test_models_of_one_name_are_measured_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "reference", lambda name: "model")
+    made, _ = run(tmp_path, folder(tmp_path / "data", 3), model(engine="fcos"), model(engine="fcos"))
+    assert {row["source"] for row in made.rows} == {"model (1)", "model (2)", "Otsu's regions"}

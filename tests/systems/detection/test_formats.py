@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.detection.annotations import stem_of
 from inkwash.systems.detection.formats import labels_of, read
 
 WIDTH, HEIGHT = 40, 30
@@ -216,10 +215,6 @@ def test_a_table_of_tensorflow_s_and_flags(tmp_path):
     assert boxes["a.5"] == [((2, 3, 6, 9), "cell", True, True)]
 
 
-def test_a_bare_name_keeps_its_point():
-    assert stem_of("a.5") == "a.5" and stem_of("a.5.png") == "a.5" and stem_of("x/a.JPG") == "a"
-
-
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
@@ -253,3 +248,18 @@ def test_an_annotation_of_a_picture_before_its_exif_turned_it_is_refused(tmp_pat
     picture(tmp_path / "JPEGImages" / "a.jpg", exif=exif)
     with pytest.raises(UserError, match=r"a.jpg is 30 x 40 pixels, by the file 40 x 30"):
         found(tmp_path)
+
+
+def test_what_macos_leaves_is_no_picture_and_pictures_without_annotation_are_said(tmp_path):
+    coco(tmp_path / "coco", [{"category_id": 3, "bbox": [2, 3, 4, 5]}])
+    picture(tmp_path / "coco" / "images" / "lone.png")
+    text(tmp_path / "yolo" / "data.yaml", "names: [cell]\n")
+    picture(tmp_path / "yolo" / "images" / "a.png")
+    text(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 0.1 0.1")
+    for kind in ("coco", "yolo"):
+        for name in ("._a.png", ".cache/a.png"):
+            text(tmp_path / kind / "images" / name, "none")
+    boxes, _, notes = found(tmp_path / "coco")
+    assert [*boxes] == ["a b"] and notes == ["1 pictures (lone) have no annotation in the JSON, and are left out"]
+    boxes, _, notes = found(tmp_path / "yolo")
+    assert [*boxes] == ["a"] and not notes

@@ -161,3 +161,24 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys):
         assert says in error.replace("\n", " ") and "Traceback" not in error
         assert not [path for path in out.rglob("*") if path.is_file()] or arguments[1] == "train"
     assert main(["detection", "convert", str(bad), "voc", "--drop-bad", "-o", str(tmp_path / "new")]) == 0
+
+
+def test_overlays_of_an_earlier_run_and_what_is_hidden_are_no_pictures(tmp_path):
+    folder(tmp_path / "in", 1)
+    images = tmp_path / "in" / "images"
+    for name in ("p0-overlay.png", "p0-overlay-2.png", "cells-overlay.png", "._p0.png"):
+        Image.fromarray(shapes(1)[0]).save(images / name)
+    for name in ("p0.xml", "p0-2.xml"):
+        (images / name).write_text("<annotation/>")
+    each, _, _ = run(tmp_path, images)
+    assert [one.row["picture"] for one in each] == ["cells-overlay", "p0"]
+
+
+def test_a_slice_called_like_a_picture_is_refused(tmp_path):
+    pytest.importorskip("tifffile")
+    (tmp_path / "in").mkdir()
+    first, second = (Image.fromarray(shapes(i)[0]) for i in range(2))
+    first.save(tmp_path / "in" / "a.tif", save_all=True, append_images=[second])
+    second.save(tmp_path / "in" / "a-2.png")
+    with pytest.raises(UserError, match=r"two pictures are called a-2, one of them a slice of a.tif"):
+        run(tmp_path, tmp_path / "in")

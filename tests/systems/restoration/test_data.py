@@ -112,3 +112,23 @@ def test_squares_are_parts_of_the_picture_turned():
 def test_deep_pictures_become_bytes_by_their_range():
     deep = picture(bits=16)
     assert np.abs(to_bytes(deep) - deep / 257).max() <= 0.5
+
+
+def test_lists_by_whoever_wrote_them_and_neither_hidden_files_nor_links_to_nowhere(tmp_path):
+    folder(tmp_path, 2)
+    Image.fromarray(picture(5)).save(tmp_path / "fu\u0308r.png")
+    for name in ("._photo 0.png", ".git/photo 0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "index.csv").write_text(
+        "name,split\nC:\\my\\f\u00fcr.tif, Val \nphoto 1,\ngone,train\n", encoding="utf-8"
+    )
+    notes = []
+    found = read_pictures(tmp_path, note=notes.append)
+    assert [one.name for one in found.examples] == ["f\u00fcr", "photo 0", "photo 1"]
+    assert found.listed == {"f\u00fcr": "table"}
+    assert notes == [
+        "1 pictures (photo 0) are not in index.csv",
+        "index.csv: 1 pictures (gone) are not among those that are read",
+    ]

@@ -117,11 +117,6 @@ def test_models_that_do_not_answer_the_same_are_refused():
     module.check_models([editor(tasks=["inpaint"]), editor()])
 
 
-def test_models_of_one_name_are_told_apart(monkeypatch):
-    request = EvaluateUpscaler(model="/a/model", data=DATA, beside=("/b/model", "/c/other"))
-    assert module.names_of(request) == ["model (1)", "model (2)", "other"]
-
-
 def test_cases_are_the_same_whenever_they_are_made():
     from inkwash.systems.restoration.data import Example
 

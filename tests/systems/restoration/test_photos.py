@@ -164,3 +164,14 @@ def test_opacity_of_another_size_stays_in_its_range():
     alpha = np.where(np.arange(8) < 4, 0, 65535).astype(np.uint16)[None].repeat(8, 0)
     large = resized_alpha(alpha, (32, 32))
     assert large.shape == (32, 32) and large.min() == 0 and large.max() == 65535 and (large[:, :8] == 0).all()
+
+
+def test_a_tiff_that_was_cut_off_is_no_photograph(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    for bits in (8, 16):
+        tifffile.imwrite(tmp_path / "a.tif", np.stack([PLANES[bits, 1]] * 4), metadata=None, photometric="minisblack")
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            second = file.pages[1].offset
+        (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:second])
+        with pytest.raises(UserError, match="cut off, and slices are missing"):
+            read_photo(tmp_path / "b.tif")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inkwash.errors import UserError
 from inkwash.systems.segmentation.data import near_duplicates, read_data, split
@@ -55,7 +56,7 @@ def test_what_was_found_is_said(tmp_path):
     save(cells(9)[0], tmp_path / "images" / "lone.png")
     read_data(tmp_path, note=notes.append)
     assert notes == [
-        "1 pictures have no mask, and are left out: lone",
+        "1 pictures (lone) have no mask, and are left out",
         "3 masks, binary: each region is an object, so objects that touch count as one",
     ]
 
@@ -192,3 +193,84 @@ def test_another_number_of_classes_is_said(tmp_path):
         read_data(folder(tmp_path, 3), ("a", "b", "c"))
     with pytest.raises(UserError, match="a folder of pictures and masks is needed"):
         read_data(tmp_path / "images" / "cell_0.png")
+
+
+def test_hidden_folders_and_umlauts_of_two_systems(tmp_path):
+    folder(tmp_path, 3)
+    for place in ("images/.ipynb_checkpoints", ".trash/masks", "__MACOSX/images"):
+        save(cells(0)[0], tmp_path / place / ("._cell_0.png" if "MAC" in place else "cell_0.png"))
+    save(cells(4)[0], tmp_path / "images" / "gr\u00fcn 1.png")
+    save(cells(4)[1].astype(np.uint8), tmp_path / "masks" / "gru\u0308n 1.png")
+    assert [one.name for one in read_data(tmp_path).examples] == ["cell_0", "cell_1", "cell_2", "gr\u00fcn 1"]
+
+
+def test_a_list_knows_names_with_dots_folders_and_umlauts(tmp_path):
+    notes, names = [], ["a.v1", "b.v1", "gr\u00fcn", "d", "e"]
+    for i, name in enumerate(names):
+        save(cells(i)[0], tmp_path / "images" / f"{name}.png")
+        save(cells(i)[1].astype(np.uint8), tmp_path / "masks" / f"{name}.png")
+    rows = ["a.v1,test", "images\\b.v1.png,test", "gru\u0308n.png,test", "gone,test", "d,train"]
+    (tmp_path / "index.csv").write_text("\n".join(["name,split", *rows]), encoding="utf-8")
+    data = read_data(tmp_path, note=notes.append)
+    assert {name for name, part in data.listed.items() if part == "table"} == {"a.v1", "b.v1", "gr\u00fcn"}
+    assert "1 pictures (e) are not in index.csv" in notes
+    assert "index.csv: 1 pictures (gone) are not among those that are read" in notes
+    (tmp_path / "index.csv").write_text("name;split\na;test\n")
+    with pytest.raises(UserError, match=r"^\S*index.csv: a column 'name' is needed, and 'split' or one to group by$"):
+        read_data(tmp_path)
+    (tmp_path / "index.csv").write_text("name,subset\na,test\n")
+    assert read_data(tmp_path, note=notes.append).listed == {}
+    assert "index.csv has no column 'split', and is not followed; there are name, subset" in notes
+
+
+def test_turned_pictures_are_said(tmp_path):
+    folder(tmp_path, 3)
+    exif, notes = Image.Exif(), []
+    exif[0x0112] = 3
+    Image.fromarray(cells(0)[0]).save(tmp_path / "images" / "cell_0.png", exif=exif)
+    read_data(tmp_path, note=notes.append)
+    assert "1 pictures (cell_0.png) are turned as their EXIF says: their masks must lie the same way" in notes
+
+
+def test_pictures_without_an_annotation_are_said(tmp_path):
+    folder(tmp_path, 2)
+    shape = {"label": "a", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
+    (tmp_path / "images" / "cell_0.json").write_text(json.dumps({"imagePath": "cell_0.png", "shapes": [shape]}))
+    notes = []
+    assert len(read_data(tmp_path, note=notes.append).examples) == 1
+    assert "1 pictures (cell_1) have no annotation in the JSON, and are left out" in notes
+
+
+def test_classes_that_cannot_be_told_apart_are_refused(tmp_path):
+    with pytest.raises(UserError, match="class 'a' is named twice"):
+        read_data(folder(tmp_path, 3), ("a", "b", "c", "d", "a"))
+    content = {"images": [], "annotations": [], "categories": [{"id": i, "name": f"c{i}"} for i in range(300)]}
+    save(cells(0)[0], tmp_path / "images" / "0.png")
+    content["images"] = [{"id": 0, "file_name": "0.png", "width": 48, "height": 48}]
+    shape = [[1, 1, 9, 1, 9, 9, 1, 9]]
+    content["annotations"] = [{"id": 0, "image_id": 0, "category_id": 299, "segmentation": shape}]
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="300 classes; 255 at most"):
+        read_data(tmp_path)
+    assert read_data(tmp_path, ("c299",)).classes == ["c299"]
+
+
+def test_masks_whose_colours_were_reduced_each_by_itself(tmp_path):
+    folder(tmp_path, 3)
+    for i in range(3):
+        white = Image.fromarray(np.dstack([255 * (cells(i)[1] > 0)] * 3).astype(np.uint8))
+        white.quantize(4).save(tmp_path / "masks" / f"cell_{i}.png")
+    notes = []
+    data = read_data(tmp_path, note=notes.append)
+    assert all(((one.labels > 0) == (cells(i)[1] > 0)).all() for i, one in enumerate(data.examples))
+    assert "the masks' palettes differ: they are read by their colours, and black is where nothing is" in notes
+
+
+def test_folders_that_look_like_a_split_are_said(tmp_path):
+    notes = []
+    folder(tmp_path / "train", 3)
+    (tmp_path / "train" / "images" / "cell_0.png").rename(tmp_path / "cell_0.png")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "cell_0.png").rename(tmp_path / "test" / "cell_0.png")
+    read_data(tmp_path, note=notes.append)
+    assert any(note.startswith("the folders test, train are not told apart: a list") for note in notes)

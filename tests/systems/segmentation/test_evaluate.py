@@ -1,5 +1,7 @@
 """The table: what the model has seen is in none, and the figures are those of the masks."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -123,5 +125,46 @@ def test_a_perfect_answer_has_perfect_figures(tmp_path):
 
 def test_other_classes_are_refused(tmp_path):
     folder(tmp_path / "data", 3)
-    with pytest.raises(UserError, match="the model knows the classes a, b; the data have object"):
+    with pytest.raises(UserError, match="the model toy knows the classes a, b; the data have object"):
         run(tmp_path, model(classes=["a", "b"]))
+
+
+def coco_of(path, names):
+    content = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(names)]}
+    for i in range(3):
+        save(cells(i)[0], path / f"{i}.png")
+        content["images"].append({"id": i, "file_name": f"{i}.png", "width": 48, "height": 48})
+        for kind in range(len(names)):
+            shape = [[20 * kind, 1, 20 * kind + 9, 1, 20 * kind + 9, 9, 20 * kind, 9]]
+            content["annotations"].append({"image_id": i, "category_id": kind, "segmentation": shape})
+    (path / "all.json").write_text(json.dumps(content))
+
+
+def test_classes_of_another_order_are_refused_and_other_names_said(tmp_path):
+    coco_of(tmp_path / "data", ["b", "a"])
+    with pytest.raises(
+        UserError, match="knows the classes a, b; the data have b, a: give --classes 'a' --classes 'b'"
+    ):
+        run(tmp_path, model(classes=["a", "b"]), samples=1)
+    report, notes = run(tmp_path, model(classes=["a", "b"]), samples=1, classes=("a", "b"))
+    assert report.data["pictures"] == ["0", "1", "2"] and not any("are taken for" in note for note in notes)
+    _, notes = run(tmp_path, model(classes=["b", "c"]), samples=1)
+    assert "the data's b, a are taken for the b, c of toy" in notes
+    with pytest.raises(UserError, match="the model rival knows the classes cell; the data have b, a"):
+        run(tmp_path, model(classes=["b", "a"]), samples=1, beside=("rival",))
+
+
+def test_models_of_one_name_are_measured_each(tmp_path, monkeypatch):
+    folder(tmp_path / "data", 3)
+    monkeypatch.setattr(module.report, "reference", lambda name: "model")
+    sources = {row["source"] for row in run(tmp_path, model(), beside=("rival",), samples=1)[0].rows}
+    assert {"model (1)", "model (2), first network"} <= sources
+
+
+def test_a_table_of_pictures_without_objects_has_no_precision(tmp_path):
+    folder(tmp_path / "data", 3)
+    for i in (0, 1):
+        save(np.zeros((48, 48), np.uint8), tmp_path / "data" / "masks" / f"cell_{i}.png")
+    (tmp_path / "data" / "index.csv").write_text("name,split\ncell_0,test\ncell_1,test\ncell_2,train\n")
+    metrics = {row["metric"] for row in run(tmp_path, model(), samples=1)[0].rows}
+    assert "F1 of objects" in metrics and "AP50 of objects" not in metrics

@@ -5,8 +5,16 @@ import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.masks import Mask, describe, kind_of, read_masks, to_objects
-from tests.systems.segmentation.cells import cells, save
+from inkwash.systems.segmentation.masks import (
+    Mask,
+    by_colour,
+    describe,
+    kind_of,
+    palettes_differ,
+    read_masks,
+    to_objects,
+)
+from tests.systems.segmentation.cells import cells, deep_png, save
 
 BINARY = [Mask(255 * (cells(i)[1] > 0).astype(np.int64), False) for i in range(3)]
 OBJECTS = [Mask(cells(i)[1].astype(np.int64), False) for i in range(3)]
@@ -91,3 +99,88 @@ def test_masks_that_are_none_are_one_line(tmp_path):
     )
     with pytest.raises(UserError, match="neither classes nor objects"):
         kind_of([Mask(soft.astype(np.int64), False)], named=False)
+
+
+def test_what_is_transparent_is_nothing(tmp_path):
+    truth = cells(0)[1] > 0
+    for ink in (0, 255):
+        clear = np.dstack([np.full((*truth.shape, 3), ink, np.uint8), np.where(truth, 255, 0).astype(np.uint8)])
+        (mask,) = read_masks(save(clear, tmp_path / "a.png"))
+        assert ((mask.values > 0) == truth).all()
+        Image.fromarray(clear[..., 2:], "LA").save(tmp_path / "b.png")
+        (mask,) = read_masks(tmp_path / "b.png")
+        assert ((mask.values > 0) == truth).all()
+    pytest.importorskip("tifffile")
+    (mask,) = read_masks(save(clear, tmp_path / "a.tif"))
+    assert ((mask.values > 0) == truth).all()
+    opaque = np.dstack([np.zeros((*truth.shape, 3), np.uint8), np.full(truth.shape, 255, np.uint8)])
+    assert not read_masks(save(opaque, tmp_path / "c.png"))[0].values.any()
+
+
+def test_a_mask_of_imagej_keeps_its_numbers_whatever_its_table_shows(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    truth = np.where(cells(0)[1] > 0, 255, 0).astype(np.uint8)
+    about = "ImageJ=1.54f\nmin=0.0\nmax=255.0\n"
+    tifffile.imwrite(tmp_path / "a.tif", truth, photometric="miniswhite", description=about, metadata=None)
+    assert (read_masks(tmp_path / "a.tif")[0].values == truth).all()
+    numbers = Image.fromarray((cells(0)[1] % 200).astype(np.uint8))
+    numbers.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    numbers.save(tmp_path / "b.tif")
+    assert (read_masks(tmp_path / "b.tif")[0].values == np.asarray(numbers)).all()
+
+
+def test_a_mask_is_turned_as_its_picture_is(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    truth = cells(0)[1].astype(np.uint8)
+    Image.fromarray(truth).save(tmp_path / "a.png", exif=exif)
+    assert (read_masks(tmp_path / "a.png")[0].values == np.rot90(truth, 2)).all()
+
+
+def test_masks_that_pillow_would_read_a_part_of_are_one_line(tmp_path):
+    frames = [Image.fromarray(cells(i)[1].astype(np.uint8)) for i in range(2)]
+    frames[0].save(tmp_path / "film.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match="animated, of 2 frames"):
+        read_masks(tmp_path / "film.png")
+    many = np.random.default_rng(0).integers(0, 9, (99, 99), dtype=np.uint8)
+    whole = save(many, tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut.png: a broken picture"):
+        read_masks(tmp_path / "cut.png")
+    with pytest.raises(UserError, match="16 bits a colour"):
+        read_masks(deep_png(tmp_path / "deep.png"))
+    pytest.importorskip("tifffile")
+    for value in (np.nan, np.inf):
+        with pytest.raises(UserError, match="a mask of fractions"):
+            read_masks(save(np.where(many > 4, value, 1).astype(np.float32), tmp_path / "a.tif"))
+
+
+def test_a_border_of_voc_is_one_beside_a_single_class_that_fills_the_picture(tmp_path):
+    indexed = Image.fromarray(np.array([[15, 15], [15, 255]], np.uint8))
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [224, 224, 192] * 253)
+    indexed.save(tmp_path / "voc.png")
+    assert read_masks(tmp_path / "voc.png")[0].values.tolist() == [[15, 15], [15, 0]]
+
+
+def indexed(values, colours, file):
+    picture = Image.fromarray(np.asarray(values, np.uint8))
+    picture.putpalette(np.asarray(colours, np.uint8).tobytes())
+    picture.save(file)
+    return read_masks(file)[0]
+
+
+def test_palettes_that_differ_are_read_by_their_colours(tmp_path):
+    black, red, green = (0, 0, 0), (255, 0, 0), (0, 255, 0)
+    one = indexed([[0, 1], [2, 2]], [black, red, green], tmp_path / "a.png")
+    same = indexed([[0, 2], [2, 2]], [black, red, green], tmp_path / "b.png")
+    other = indexed([[0, 1], [1, 1]], [black, green], tmp_path / "c.png")
+    assert one.coloured and not palettes_differ([one, same]) and palettes_differ([one, other])
+    assert by_colour(one).values.tolist() == [[0, 255 * 65536], [255 * 256] * 2]
+    assert by_colour(other).values.tolist() == by_colour(same).values.tolist() == [[0, 255 * 256], [255 * 256] * 2]
+    inverted = indexed([[0, 1], [1, 1]], [(255, 255, 255), black], tmp_path / "d.png")
+    assert palettes_differ([inverted]) and (by_colour(inverted).values > 0).tolist() == [[True, False], [False] * 2]
+
+
+def test_a_palette_of_grey_is_no_colour(tmp_path):
+    mask = indexed([[0, 1], [7, 7]], np.arange(256)[:, None] * [1, 1, 1], tmp_path / "a.png")
+    assert not mask.coloured and mask.palette is None and mask.values.tolist() == [[0, 1], [7, 7]]

@@ -177,3 +177,27 @@ def test_facts_name_all_that_is_needed():
     del made["temperature"]
     with pytest.raises(KeyError, match=r"temperature"):
         SegmentationModel.build(made)
+
+
+@pytest.mark.parametrize("engine", ["segdiff", "plain"])
+def test_what_is_no_picture_is_refused(engine):
+    made = model(engine=engine)
+    for picture in (np.full((9, 9), np.nan), np.zeros((9, 9, 4)), np.zeros((0, 9))):
+        with pytest.raises(UserError, match="the picture: "):
+            made.segment(picture)
+
+
+@pytest.mark.parametrize(
+    ("engine", "options"),
+    [
+        ("segdiff", {"flips": True}),
+        ("segdiff", {"samples": 0}),
+        ("segdiff", {"steps": 1.5}),
+        ("plain", {"samples": 3}),
+        ("plain", {"steps": 3}),
+        ("plain", {"sampler": "heun"}),
+    ],
+)
+def test_options_that_an_engine_has_none_of_are_refused(engine, options):
+    with pytest.raises(UserError, match=f"^{next(iter(options))} "):
+        model(engine=engine).segment(cells(0)[0], **options)

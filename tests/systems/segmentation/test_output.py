@@ -141,3 +141,18 @@ def test_nothing_found_is_an_empty_table(tmp_path):
 
 def test_more_than_65535_objects_keep_their_numbers():
     assert output.numbered(np.array([[70_000]])).mode == "I" and output.numbered(np.array([[65_535]])).mode == "I;16"
+
+
+def test_more_objects_than_sixteen_bits_hold(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    labels = np.zeros((264, 520), np.int32)
+    labels[::2, :500:2] = np.arange(1, 33001).reshape(132, 250)
+    labels[1::2, :500:2] = np.arange(33001, 66001).reshape(132, 250)
+    kinds, planes = np.minimum(np.arange(66001), 1).astype(np.uint8), np.full((1, *labels.shape), 0.5, np.float32)
+    many, one = found()._replace(labels=labels, kinds=kinds, samples=np.stack([labels, labels * 0])), np.zeros((2, 1))
+    many = many._replace(probability=planes, mean=planes, uncertainty=planes[0], counts=one, areas=one)
+    plain = Segment(model="toy", pictures=File("0" * 64, "a.png"))
+    files = output.write_picture(many, labels, ["red"], tmp_path / "a", plain, {"seed": 3})
+    assert "-mask.png" not in files and (tifffile.imread(files["-mask.tif"]) == labels).all()
+    assert (tifffile.imread(files["-samples.tif"], key=0) == labels).all()
+    assert read_recipe(files["-overlay.png"]) == {"seed": 3}

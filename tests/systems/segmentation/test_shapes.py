@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from inkwash.errors import UserError
 from inkwash.systems.segmentation import shapes
 from inkwash.systems.segmentation.masks import regions
 from tests.systems.segmentation.cells import cells
@@ -95,3 +96,12 @@ def test_a_roi_is_laid_out_as_imagej_does():
     assert second == 80 and length == 1 and content[place : place + 2].decode("utf-16-be") == "7"
     with zipfile.ZipFile(io.BytesIO(), "w") as archive:
         archive.writestr("a.roi", content)
+
+
+def test_what_does_not_fit_into_a_roi_is_said():
+    labels = np.zeros((3, 40_000), np.int32)
+    labels[1, 39_000:39_009] = 1
+    with pytest.raises(
+        UserError, match="object 1 reaches to 39009, 2 with 4 corners; ImageJ's ROIs hold coordinates to"
+    ):
+        shapes.to_rois(labels)

@@ -192,3 +192,11 @@ def test_the_log_has_every_step(tmp_path, quick):
     train(recipe(folder(tmp_path / "data", 4)), tmp_path / "run", Follower())
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4] and all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_pictures_of_huge_objects_keep_a_size(tmp_path, monkeypatch):
+    data = read_data(folder(tmp_path / "data", 4, size=32))
+    parts = split(data, tmp_path)
+    monkeypatch.setattr(module, "typical", lambda labels: (20_000.0, 9.0))
+    made = new_model(recipe(tmp_path / "data", scale=None), data, parts[0], parts[1])
+    assert made.config["scale"] * 20_000 == pytest.approx(module.USUAL)

@@ -14,6 +14,7 @@ from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.base import options as options_of
 from inkwash.systems.segmentation import verbs
+from inkwash.systems.segmentation.data import read_data
 from inkwash.systems.segmentation.request import Segment, Tune
 from tests.systems.segmentation.cells import cells, folder, save
 from tests.systems.segmentation.toy import Notes, model
@@ -65,6 +66,20 @@ def test_a_stack_is_segmented_slice_by_slice(tmp_path):
     mask = read_pages(each[1].files["stack-2-mask.png"])[0]
     (alone,), _, _ = run(tmp_path, tmp_path / "alone.png")
     assert (read_pages(alone.files["alone-mask.png"])[0] == mask).all()  # alone and in a stack
+
+
+def test_a_slice_that_is_called_as_another_picture_is_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pages = np.stack([cells(i)[0] for i in range(2)])
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "stack.tif", pages, photometric="minisblack")
+    save(pages[0], tmp_path / "in" / "stack-1.png")
+    with pytest.raises(UserError, match=r"two pictures are called stack-1, one of them a slice of stack.tif"):
+        run(tmp_path, tmp_path / "in")
+    for name, page in (("stack_mask", pages), ("stack-1_mask", pages[0])):
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", (page > 99).astype(np.uint8), photometric="minisblack")
+    with pytest.raises(UserError, match="two pictures are called stack-1, one of them a slice"):
+        read_data(tmp_path / "in")
 
 
 def test_a_dark_picture_is_said_to_be_scaled(tmp_path):
@@ -125,6 +140,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         (["segment", "in", "--model", "mine", "--flips"], "flips means nothing with the model mine"),
         (["segment", "text.png", "--model", "mine", "-o", "new"], "not a picture that can be read"),
         (["segmentation", "train", "--data", "bare", "--out", "run"], "no masks found for 2 pictures"),
+        (["segmentation", "train", "--data", "in", "--out", "old"], "old/best: it is there, and no training here"),
         (["segmentation", "train", "--out", "run"], "neither a recipe nor data of your own"),
         (["segmentation", "evaluate", "mine", "--data", "bare", "--out", "new"], "no masks found for 2 pictures"),
     ],
@@ -136,6 +152,7 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, says, tmp_path, monk
     for i in range(2):
         save(cells(i)[0], tmp_path / "bare" / f"{i}.png")
     (tmp_path / "text.png").write_text("none")
+    model().save(tmp_path / "old" / "best")
     before = sorted(path.name for path in tmp_path.iterdir())
     assert main(arguments) == 2
     told = capsys.readouterr().err.strip().splitlines()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.codecs.picture_files import Array, is_picture
+from inkwash.codecs.picture_files import Array, is_picture, stem_of
 from inkwash.errors import UserError
 
 Note = Callable[[str], None]
@@ -40,7 +40,7 @@ class Annotations(NamedTuple):
 
     pictures: list[Picture]
     classes: list[str]
-    ids: list[int]
+    ids: list[Any]
     listed: dict[str, str]
 
 
@@ -53,10 +53,11 @@ def by_stem(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
     """The pictures of a folder by their stems. UserError for two of one."""
     found: dict[str, Path] = {}
     for file in filter(is_picture, files):
-        if file.stem in found:
-            one, other = (path.relative_to(folder).as_posix() for path in (found[file.stem], file))
-            raise UserError(f"{folder}: two pictures are called {file.stem}: {one} and {other}; rename one")
-        found[file.stem] = file
+        stem = stem_of(file.name)
+        if stem in found:
+            one, other = (path.relative_to(folder).as_posix() for path in (found[stem], file))
+            raise UserError(f"{folder}: two pictures are called {stem}: {one} and {other}; rename one")
+        found[stem] = file
     return found
 
 
@@ -140,8 +141,3 @@ def pictures_of_lists(folder: Path, names: dict[str, str]) -> dict[str, str]:
                 if name := line.strip():
                     listed[stem_of(name)] = part
     return listed
-
-
-def stem_of(name: str) -> str:
-    """The stem of a picture's name with or without its ending, which a point in a bare name is not."""
-    return Path(name).stem if is_picture(Path(name)) else Path(name).name

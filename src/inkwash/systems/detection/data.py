@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.codecs.picture_files import Array, read_pages, says_of_range
+from inkwash.codecs.picture_files import Array, read_pages, says_of_range, stem_of
 from inkwash.errors import UserError
 from inkwash.systems import splits
 from inkwash.systems.detection import formats
@@ -39,7 +39,7 @@ class Data(NamedTuple):
 
     examples: list[Example]
     classes: list[str]
-    ids: list[int]
+    ids: list[Any]
     listed: dict[str, str]
 
 
@@ -52,16 +52,16 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     found = checked(formats.read(folder, note), folder, drop_bad, note)
     if not any(picture.boxes for picture in found.pictures):
         raise UserError(f"{folder}: no boxes in any of its {len(found.pictures)} pictures")
-    stems = [picture.file.stem for picture in found.pictures]
+    stems = [stem_of(picture.file.name) for picture in found.pictures]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"{folder}: two pictures are called {twice[0]}; rename one")
-    listed, groups = read_list(folder, group)
+    listed, groups = read_list(folder, group, stems, note)
     listed = listed or {stem: PARTS[part] for stem, part in found.listed.items()}
     listed = {stem: listed.get(stem, "train") for stem in stems} if "table" in listed.values() else {}
     numbers = {name: number for number, name in enumerate(found.classes)}
     examples = [
         Example(
-            picture.file.stem,
+            stem,
             picture.file,
             picture.size,
             np.array([box.corners for box in picture.boxes], float).reshape(-1, 4),
@@ -69,9 +69,9 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
             np.array([box.crowd for box in picture.boxes], bool),
             np.array([box.difficult for box in picture.boxes], bool),
             digest(picture.file)[:12],
-            group_of(picture.file.stem, group, groups),
+            group_of(stem, group, groups),
         )
-        for picture in found.pictures
+        for stem, picture in zip(stems, found.pictures, strict=True)
     ]
     check_group(group, groups, [(one.group, one.name) for one in examples])
     counts = Counter(box.label for picture in found.pictures for box in picture.boxes)

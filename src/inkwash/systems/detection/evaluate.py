@@ -18,9 +18,8 @@ from inkwash.systems.detection.data import Example, page_of, read_data
 from inkwash.systems.detection.metrics import MAX_DETS, Judge
 from inkwash.systems.detection.model import Detection, DetectionModel
 from inkwash.systems.detection.request import Evaluate
-from inkwash.systems.report import Report, Row, bootstrap, calibration_error, reliability, row
+from inkwash.systems.report import Report, Row, bootstrap, calibration_error, names_of, reliability, row
 from inkwash.systems.splits import unseen
-from inkwash.weights.shipped import reference
 
 REGIONS = "Otsu's regions"
 DRAWS = 200  # of pictures with replacement, of a figure that is no mean
@@ -44,7 +43,7 @@ def measure(request: Evaluate, model: DetectionModel, context: Context) -> Repor
         raise UserError(
             f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
         )
-    models = {reference(name): context.model(name) for name in (request.model, *request.beside)}
+    models = dict(zip(names_of(request), map(context.model, (request.model, *request.beside)), strict=True))
     if all(one.config["engine"] == "fcos" for one in models.values()):
         idle(request, ("boxes", "steps", "samples"), "with models without diffusion")
     if other := [name for name, one in models.items() if one.classes != model.classes]:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from inkwash.codecs.picture_files import is_picture, size_of
+from inkwash.codecs.picture_files import is_hidden, is_picture, size_of, stem_of
 from inkwash.errors import UserError
 from inkwash.systems import coco
 from inkwash.systems.detection.annotations import (
@@ -23,8 +23,8 @@ from inkwash.systems.detection.annotations import (
     from_voc,
     named,
     pictures_of_lists,
-    stem_of,
 )
+from inkwash.systems.splits import some
 from inkwash.weights.files import files_below
 
 COLUMNS = ("image", "label", "xmin", "ymin", "xmax", "ymax")
@@ -39,7 +39,7 @@ def read(folder: Path, note: Note) -> Annotations:
     one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures and boxes is needed")
-    files = [file for file in files_below(folder) if not file.name.startswith(".")]
+    files = [file for file in files_below(folder) if not is_hidden(file, folder)]
     content = [(file, coco.load(file)) for file in files if file.suffix.lower() == ".json"]
     of_coco = [pair for pair in content if coco.is_coco(pair[1])]
     yamls = [file for file in files if file.suffix.lower() in (".yaml", ".yml") and names_of(file)]
@@ -59,10 +59,14 @@ def read(folder: Path, note: Note) -> Annotations:
     for several in (of_coco, yamls, tables):
         if len(several) > 1:
             paths = [one[0] if isinstance(one, tuple) else one for one in several]
-            some = ", ".join(path.name for path in paths[:3])
-            raise UserError(f"{folder}: several files of annotations: {some}; leave one there")
+            shown = ", ".join(path.name for path in paths[:3])
+            raise UserError(f"{folder}: several files of annotations: {shown}; leave one there")
     if of_coco:
-        return read_coco(*of_coco[0])
+        found = read_coco(*of_coco[0])
+        known = {stem_of(picture.file.name) for picture in found.pictures}
+        if lone := sorted({stem_of(file.name) for file in files if is_picture(file)} - known):
+            note(f"{some(lone)} have no annotation in the JSON, and are left out")
+        return found
     if yamls:
         return read_yolo(yamls[0], note)
     return read_voc(folder, files, xmls, note) if xmls else read_table(folder, files, tables[0], note)
@@ -81,8 +85,7 @@ def read_coco(path: Path, content: Any) -> Annotations:
             label, crowd = known.categories[one["category_id"]], bool(one.get("iscrowd"))
             boxes.append(Box((x, y, x + width, y + height), label, crowd, bool(one.get("difficult"))))
         pictures.append(Picture(file, known.sizes[key], boxes))
-    ids = sorted(known.categories)
-    classes = [known.categories[key] for key in ids]
+    ids, classes = [*known.categories], [*known.categories.values()]
     if len(set(classes)) < len(classes):
         raise UserError(f"{path}: two categories are called {max(classes, key=classes.count)}; rename one")
     return Annotations(pictures, classes, ids, {})
@@ -107,7 +110,7 @@ def read_yolo(path: Path, note: Note) -> Annotations:
         raise UserError(f"{path}: its names are numbered {sorted(given)[:9]}; from 0, without gaps, is needed")
     parts = {part: yolo_pictures(path, content, part) for part in PARTS if content.get(part)}
     files = [file for found in parts.values() for file in found]
-    files = list(dict.fromkeys(files)) or [file for file in files_below(path.parent) if is_picture(file)]
+    files = list(dict.fromkeys(files)) or pictures_below(path.parent)
     by_stem(path.parent, files)
     labels = {file: labels_of(file) for file in files}
     missing = [file for file, text in labels.items() if not text.is_file()]
@@ -127,7 +130,7 @@ def read_yolo(path: Path, note: Note) -> Annotations:
         note(f"{polygons} objects are polygons: the boxes around them are taken")
     sets = {part: set(found) for part, found in parts.items()}
     apart = len(sets) > 1 and not set.intersection(*sets.values())
-    listed = {file.stem: part for part, found in parts.items() for file in found} if apart else {}
+    listed = {stem_of(file.name): part for part, found in parts.items() for file in found} if apart else {}
     return Annotations(pictures, names, list(range(1, len(names) + 1)), listed)
 
 
@@ -142,7 +145,7 @@ def yolo_pictures(path: Path, content: dict[str, Any], part: str) -> list[Path]:
         if where is None:
             raise UserError(f"{path}: {part}: {place} is not there; looked for {tries[-1]}")
         if where.is_dir():
-            found += [file for file in files_below(where) if is_picture(file)]
+            found += pictures_below(where)
             continue
         for line in filter(None, map(str.strip, where.read_text(encoding="utf-8-sig").splitlines())):
             own = where.parent / line
@@ -150,6 +153,10 @@ def yolo_pictures(path: Path, content: dict[str, Any], part: str) -> list[Path]:
                 raise UserError(f"{where}: {line} is not there")
             found.append(own)
     return found
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    return [file for file in files_below(folder) if is_picture(file) and not is_hidden(file, folder)]
 
 
 def labels_of(picture: Path) -> Path:
@@ -197,7 +204,7 @@ def read_voc(folder: Path, files: Sequence[Path], xmls: Sequence[Any], note: Not
     for path, root in xmls:
         name = (root.findtext("filename") or "").strip()
         file = coco.place(path, name) if name else None
-        file = file or known.get(Path(name).stem if name else path.stem) or known.get(path.stem)
+        file = file or known.get(stem_of(name or path.stem)) or known.get(stem_of(path.stem))
         if file is None:
             raise UserError(f"{path}: its picture {name or path.stem} is nowhere in {folder}")
         size = tuple(int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
@@ -210,7 +217,7 @@ def read_voc(folder: Path, files: Sequence[Path], xmls: Sequence[Any], note: Not
         Picture(file, size, [Box(from_voc(corners, zero), label, False, hard) for corners, label, hard in rows])
         for file, size, rows in found
     ]
-    stems = [picture.file.stem for picture in pictures]
+    stems = [stem_of(picture.file.name) for picture in pictures]
     if twice := [stem for stem in stems if stems.count(stem) > 1]:
         raise UserError(f"{folder}: {twice[0]} has two files of annotations; leave one there")
     lone = known.keys() - set(stems)
@@ -262,8 +269,8 @@ def read_table(folder: Path, files: Sequence[Path], path: Path, note: Note) -> A
     for stem in listed:
         rows.setdefault(stem, [])
     if missing := [stem for stem in rows if stem not in known]:
-        some = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
-        raise UserError(f"{path}: {len(missing)} of its {len(rows)} pictures are not in {folder}: {some}")
+        shown = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+        raise UserError(f"{path}: {len(missing)} of its {len(rows)} pictures are not in {folder}: {shown}")
     if lone := sorted(known.keys() - rows.keys()):
         note(f"{len(lone)} pictures have no row, and are left out: {', '.join(lone[:3])}{', ...' * (len(lone) > 3)}")
     zero = counted_from_zero([row[0] for own in rows.values() for row in own], note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,13 +28,14 @@ from inkwash.systems.train import train as run_training
 
 TASKS = {"detection": Task("inkwash.systems.detection.train")}
 Row = dict[str, Any]
+OVERLAY = re.compile(r"(.+)-overlay(-\d+)?")  # what `detect` writes
 
 
 def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model, place = context.model(request.model), -1
         rows, results, counts, surest = list[Row](), list[Row](), dict.fromkeys(model.classes, 0), 0.0
-        for place, (file, name, page, progress) in enumerate(pages_of(request.pictures, context)):
+        for place, (file, name, page, progress) in enumerate(pages_of(request.pictures, context, is_overlay)):
             try:
                 every = model.detect(page, request.boxes, request.steps, request.seed, request.samples, progress)
             except UserError as error:
@@ -57,6 +59,12 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
             writers.write_data_yaml(model.classes, table["data.yaml"])
         text = in_words(counts, place + 1, surest, request.threshold)
         yield Result(of, None, table, {"text": text}, request.facts())
+
+
+def is_overlay(file: Path, folder: Path) -> bool:
+    """Whether a file is the result of an earlier run, and no picture."""
+    ours = OVERLAY.fullmatch(file.stem)
+    return ours is not None and file.with_name(f"{ours[1]}{ours[2] or ''}.xml").exists()
 
 
 def write_picture(
@@ -90,7 +98,7 @@ def table_rows(found: Detection, image: str, classes: list[str]) -> list[Row]:
     return rows
 
 
-def coco_results(found: Detection, name: str, ids: list[int]) -> list[Row]:
+def coco_results(found: Detection, name: str, ids: list[Any]) -> list[Row]:
     """As COCO's evaluation reads them: a picture's id is its name, as a number where it is one, or has COCO's twelve
     digits."""
     image: int | str = name

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from inkwash.codecs.picture_files import stem_of
 from inkwash.systems.detection.annotations import Annotations, Box, Picture, named, to_voc, whole
 from inkwash.systems.detection.formats import COLUMNS, LISTS, PARTS, VOC_LISTS
 from inkwash.systems.picture_folders import write_csv, write_json
@@ -38,7 +39,8 @@ def write(found: Annotations, folder: Path, data: Path, format: str, note: Calla
 
 def write_lists(found: Annotations, folder: Path, format: str) -> dict[str, Path]:
     """Which part a picture belongs to, as the format lists it; COCO, which does not, beside it."""
-    parts = {part: [one.file for one in found.pictures if found.listed.get(one.file.stem) == part] for part in PARTS}
+    files = [one.file for one in found.pictures]
+    parts = {part: [file for file in files if found.listed.get(stem_of(file.name)) == part] for part in PARTS}
     if format == "coco":
         rows = [{"name": file.stem, "split": part} for part, files in parts.items() for file in files]
         if rows:

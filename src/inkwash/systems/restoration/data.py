@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkwash.codecs.picture_files import is_picture
+from inkwash.codecs.picture_files import is_hidden, is_picture, stem_of
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.systems.restoration.degradations import TASKS, make_small
@@ -53,7 +53,7 @@ def read_pictures(
     read, and where they need more memory than is free.
     """
     files, _ = picture_files(folder)
-    listed, groups = read_list(folder, group)
+    listed, groups = read_list(folder, group, [stem_of(file.name) for file in files], note)
     examples, taken, free, dark = list[Example](), 0, available_memory(torch.device("cpu")), list[str]()
     for done, file in enumerate(files, 1):
         pixels = read_photo(file).pixels
@@ -65,7 +65,8 @@ def read_pictures(
             )
         if pixels.dtype == np.uint16 and white_of(pixels) < 65535:
             dark.append(file.name)
-        examples.append(Example(file.stem, to_bytes(pixels), digest(pixels), group_of(file.stem, group, groups)))
+        stem = stem_of(file.name)
+        examples.append(Example(stem, to_bytes(pixels), digest(pixels), group_of(stem, group, groups)))
         tell(Progress(done, len(files), "pictures are read"))
     check_group(group, groups, [(one.group, one.name) for one in examples])
     if dark:
@@ -76,20 +77,21 @@ def read_pictures(
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All pictures below a folder, and what else lies there but hidden files. UserError for none, and for two of one
-    name, whose results would have one, too."""
+    """All pictures below a folder, and what else lies there but hidden files and links to nowhere. UserError
+    for none, and for two of one name, whose results would have one, too."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures is needed")
-    everything = [file for file in files_below(folder) if not file.name.startswith(".")]
+    everything = [file for file in files_below(folder) if file.is_file() and not is_hidden(file, folder)]
     files = [file for file in everything if is_picture(file)]
     if not files:
         raise UserError(f"{folder}: no pictures there; PNG, JPEG, WebP, TIFF, BMP and GIF are read")
     names: dict[str, Path] = {}
     for file in files:
-        if file.stem in names:
-            same = [one.relative_to(folder).as_posix() for one in (names[file.stem], file)]
-            raise UserError(f"two pictures are called {file.stem}: {same[0]} and {same[1]}; rename one")
-        names[file.stem] = file
+        stem = stem_of(file.name)
+        if stem in names:
+            same = [one.relative_to(folder).as_posix() for one in (names[stem], file)]
+            raise UserError(f"two pictures are called {stem}: {same[0]} and {same[1]}; rename one")
+        names[stem] = file
     return files, [file for file in everything if not is_picture(file)]
 
 

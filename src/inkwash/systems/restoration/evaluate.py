@@ -16,7 +16,7 @@ from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems import report
 from inkwash.systems.base import Context
-from inkwash.systems.report import Report, Row, bootstrap, row
+from inkwash.systems.report import Report, Row, bootstrap, names_of, row
 from inkwash.systems.restoration import metrics
 from inkwash.systems.restoration.data import Example, read_pictures, window
 from inkwash.systems.restoration.degradations import TASKS, make_small
@@ -25,7 +25,6 @@ from inkwash.systems.restoration.levels import Array
 from inkwash.systems.restoration.model import RestorationModel
 from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.systems.splits import unseen
-from inkwash.weights.shipped import reference
 
 SAMPLES = 4  # of each picture, if it is not said
 JUDGE = "EfficientNet-Lite0 Frechet distance"  # by a network of others that nothing here was trained by
@@ -91,12 +90,6 @@ def measure(request: Any, model: RestorationModel, context: Context) -> Report:
 
 
 evaluate = partial(report.evaluate, measure=measure)
-
-
-def names_of(request: Any) -> list[str]:
-    """What the models are called in the table: those of one name by their number, too."""
-    names = [reference(name) for name in (request.model, *request.beside)]
-    return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def settings(request: Any, model: RestorationModel) -> Row:

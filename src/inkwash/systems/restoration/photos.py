@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import Array, decoded, opened, png_bits
+from inkwash.codecs.picture_files import Array, check_end, decoded, opened, png_bits
 from inkwash.codecs.png import encode_png, encode_webp
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -92,11 +92,14 @@ def read_deep_tiff(path: Path) -> Photo | None:
 
     try:
         with tifffile.TiffFile(path) as tiff:
+            check_end(path, tiff)
             page, pages = tiff.pages[0], len(tiff.pages)
             bits, kind, axes = int(np.max(page.bitspersample)), int(page.photometric), page.axes
             floats = page.sampleformat != 1
             values = page.asarray() if bits == 16 and not floats and pages == 1 else None
             extra, way, icc = page.extrasamples, int(page.tags.valueof(ORIENTATION, default=1)), page.iccprofile
+    except UserError:
+        raise
     except Exception:  # a broken file makes its reader stumble in any way
         raise UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed") from None
     if pages > 1:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.codecs.picture_files import Array, is_picture, read_pages, says_of_range
+from inkwash.codecs.picture_files import (
+    Array,
+    is_hidden,
+    is_picture,
+    orientation,
+    read_pages,
+    says_of_range,
+    stem_of,
+)
 from inkwash.errors import UserError
 from inkwash.systems import coco, splits
 from inkwash.systems.segmentation import annotated
-from inkwash.systems.segmentation.masks import describe, kind_of, read_masks, to_objects
-from inkwash.systems.splits import check_group, digest, group_of, read_list, thumbnail
+from inkwash.systems.segmentation.masks import (
+    by_colour,
+    describe,
+    kind_of,
+    palettes_differ,
+    read_masks,
+    to_objects,
+)
+from inkwash.systems.splits import PARTS, check_group, digest, group_of, read_list, some, thumbnail
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
 SUFFIXES = ("_mask", "_masks", "_label", "_labels")
+MOST_CLASSES = 255
 
 
 class Example(NamedTuple):
@@ -54,17 +71,22 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures and masks is needed")
-    files = [file for file in files_below(folder) if not file.name.startswith(".")]
+    files = [file for file in files_below(folder) if not is_hidden(file, folder)]
     content = [(file, coco.load(file)) for file in files if file.suffix.lower() == ".json"]
     of_coco = [pair for pair in content if coco.is_coco(pair[1])]
     labelme = [pair for pair in content if annotated.is_labelme(pair[1])]
     if of_coco or labelme:
         entries, names = read_annotated(folder, of_coco, labelme, classes, note)
+        known = {name for name, *_ in entries}
+        if lone := sorted({stem_of(file.name) for file in files if is_picture(file)} - known):
+            note(f"{some(lone)} have no annotation in the JSON, and are left out")
     else:
         entries, names = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
         raise UserError(f"{folder}: all {len(entries)} masks are empty")
-    listed, groups = read_list(folder, group)
+    if twice := [name for name, count in Counter(name for name, *_ in entries).items() if count > 1]:
+        raise UserError(f"two pictures are called {twice[0]}, one of them a slice of a stack; rename one")
+    listed, groups = read_list(folder, group, [stem for _, stem, *_ in entries], note)
     examples = [
         Example(name, picture, labels, kinds, digest(picture), group_of(stem, group, groups))
         for name, stem, picture, labels, kinds in entries
@@ -87,9 +109,16 @@ def read_pairs(
     """Pictures whose masks are files."""
     pairs, lone = find_pairs(folder, files)
     if lone:
-        note(f"{len(lone)} pictures have no mask, and are left out: {', '.join(lone[:3])}{', ...' * (len(lone) > 3)}")
+        note(f"{some(lone)} have no mask, and are left out")
+    if turned := [picture.name for picture, _ in pairs if orientation(picture) > 1]:
+        note(f"{some(turned)} are turned as their EXIF says: their masks must lie the same way")
     pictures = {path: read_pages(path) for path, _ in pairs}
     masks = {path: read_masks(path) for _, path in pairs}
+    if palettes_differ([mask for own in masks.values() for mask in own]):
+        note("the masks' palettes differ: they are read by their colours, and black is where nothing is")
+        masks = {path: [by_colour(mask) for mask in own] for path, own in masks.items()}
+    if parts := sorted({part for path, _ in pairs for part in path.relative_to(folder).parts[:-1]} & PARTS.keys()):
+        note(f"the folders {', '.join(parts)} are not told apart: a list, index.csv, says what is to learn from")
     for picture, mask in pairs:
         pages, own = pictures[picture], masks[mask]
         says_of_range(pages, picture.name, note)
@@ -103,27 +132,37 @@ def read_pairs(
         shown = ", ".join(map(str, values[:9]))
         raise UserError(f"{len(classes)} classes are named, the masks have {len(values)} values beside 0: {shown}")
     names = list(classes) or (["object"] if kind != "classes" else [f"class {value}" for value in values])
+    check_classes(names)
     entries = list[Entry]()
     for picture, path in pairs:
         for i, (page, one) in enumerate(zip(pictures[picture], masks[path], strict=True)):
-            name = picture.stem + (f"-{i + 1}" if len(masks[path]) > 1 else "")
-            entries.append((name, picture.stem, page, *to_objects(one, kind, values, path)))
+            name = stem_of(picture.name) + (f"-{i + 1}" if len(masks[path]) > 1 else "")
+            entries.append((name, stem_of(picture.name), page, *to_objects(one, kind, values, path)))
     return entries, names
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """UserError for a name that comes twice, and for too many."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"class '{twice[0]}' is named twice: give each class a name of its own")
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"{len(names)} classes; {MOST_CLASSES} at most are possible: name those that count")
 
 
 def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Pictures with their masks, and the names of pictures without. UserError where there is none, and for two
     pictures, or two masks, of one name."""
     images = [file for file in files if is_picture(file)]
-    stems = {file.stem for file in images}
+    stems = {stem_of(file.name) for file in images}
     masks: dict[str, Path] = {}
     pictures: dict[str, Path] = {}
     for file in images:
         within = {part.lower() for part in file.relative_to(folder).parts[:-1]}
-        cut = [file.stem[: -len(end)] for end in SUFFIXES if file.stem.lower().endswith(end)]
+        own = stem_of(file.name)
+        cut = [own[: -len(end)] for end in SUFFIXES if own.lower().endswith(end)]
         stem = next((name for name in cut if name in stems), None)
         is_mask = bool(within & {*MASK_FOLDERS}) or stem is not None
-        place, name = (masks, stem or file.stem) if is_mask else (pictures, file.stem)
+        place, name = (masks, stem or own) if is_mask else (pictures, own)
         if name in place:
             what = "masks" if is_mask else "pictures"
             raise UserError(f"two {what} are called {name}: {place[name].name} and {file.name}; rename one")
@@ -143,8 +182,8 @@ def read_annotated(
 ) -> tuple[list[Entry], list[str]]:
     """Pictures whose objects are in JSON."""
     if len(of_coco) > 1 or (of_coco and labelme):
-        some = ", ".join(path.name for path, _ in [*of_coco, *labelme][:3])
-        raise UserError(f"{folder}: several files of annotations: {some}; leave one there")
+        shown = ", ".join(path.name for path, _ in [*of_coco, *labelme][:3])
+        raise UserError(f"{folder}: several files of annotations: {shown}; leave one there")
     if of_coco:
         found, known = annotated.read_coco(of_coco[0][0], of_coco[0][1], note)
     else:
@@ -155,7 +194,8 @@ def read_annotated(
     if classes:
         found = [one._replace(objects=[pair for pair in one.objects if pair[0] in classes]) for one in found]
     names = list(classes) or known
-    stems = [one.path.stem for one in found]
+    check_classes(names)
+    stems = [stem_of(one.path.name) for one in found]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"two pictures are called {twice[0]}; rename one")
     entries = list[Entry]()
@@ -166,7 +206,7 @@ def read_annotated(
                 f"{one.path}: a stack of {len(pages)} slices, which annotations do not tell apart; save slices"
             )
         says_of_range(pages, one.path.name, note)
-        entries.append((one.path.stem, one.path.stem, pages[0], *annotated.to_labels(one, names)))
+        entries.append((stem_of(one.path.name), stem_of(one.path.name), pages[0], *annotated.to_labels(one, names)))
     note(f"{len(entries)} pictures annotated, of the classes {', '.join(names)}")
     return entries, names
 

@@ -14,7 +14,7 @@ from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems import report
 from inkwash.systems.base import Context
-from inkwash.systems.report import Report, Row, bootstrap, calibration_error, reliability, row, wilson
+from inkwash.systems.report import Report, Row, bootstrap, calibration_error, names_of, reliability, row, wilson
 from inkwash.systems.segmentation import metrics
 from inkwash.systems.segmentation.calibration import entropy, sample_interval
 from inkwash.systems.segmentation.data import Example, read_data
@@ -25,7 +25,6 @@ from inkwash.systems.segmentation.objects import class_map, sizes_of
 from inkwash.systems.segmentation.output import object_scores
 from inkwash.systems.segmentation.request import Evaluate
 from inkwash.systems.splits import unseen
-from inkwash.weights.shipped import reference
 
 OTSU = "Otsu's threshold"
 RADII = (1, 2, 3, 5)  # pixels of the boundary F
@@ -56,11 +55,9 @@ class Source(NamedTuple):
 
 def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Report:
     data = read_data(context.open(request.data), request.classes, note=lambda text: context.tell(Note(text)))
-    if len(data.classes) != len(model.classes):
-        raise UserError(
-            f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
-        )
-    models = {reference(name): context.model(name) for name in (request.model, *request.beside)}
+    models = dict(zip(names_of(request), map(context.model, (request.model, *request.beside)), strict=True))
+    for name, one in models.items():
+        check_classes(name, one.classes, data.classes, lambda text: context.tell(Note(text)))
     examples = unseen(data.examples, data.listed, list(models.values()), lambda text: context.tell(Note(text)))
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]
     if len(model.classes) == 1:
@@ -99,6 +96,18 @@ def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Re
             "chosen_by": sorted(model.config["choices"].values()),
         },
     )
+
+
+def check_classes(name: str, known: list[str], found: list[str], note: Callable[[str], None]) -> None:
+    """UserError where a model's classes are not as many as the data's, or in another order; other names are said."""
+    mine, theirs = ", ".join(known), ", ".join(found)
+    if len(known) != len(found):
+        raise UserError(f"the model {name} knows the classes {mine}; the data have {theirs}")
+    if known != found and {*known} == {*found}:
+        order = " ".join(f"--classes '{one}'" for one in known)
+        raise UserError(f"the model {name} knows the classes {mine}; the data have {theirs}: give {order}")
+    if known != found:
+        note(f"the data's {theirs} are taken for the {mine} of {name}")
 
 
 evaluate = partial(report.evaluate, measure=measure)
@@ -209,7 +218,8 @@ def rows_of(found: Sequence[Scored], chosen: Array, source: str, part: str) -> l
         values = values[~np.isnan(values)]
         if len(values):
             rows.append(row(name, float(values.mean()), bootstrap(values), len(ours), **keys))
-    rows.append(pooled("AP50 of objects", ours, precision, keys))
+    if any(match.true for one in ours for match in one.matches):
+        rows.append(pooled("AP50 of objects", ours, precision, keys))
     rows.append(pooled("F1 of objects", ours, f_score, keys))
     if ours[0].reliability is not None:
         rows.append(pooled("calibration error", ours, miscalibration, keys))
@@ -228,9 +238,10 @@ def pooled(name: str, ours: Sequence[Scored], figure: Callable[[Sequence[Scored]
 
 
 def precision(pictures: Sequence[Scored]) -> float:
-    """The mean over classes."""
+    """The mean over classes that are there; NaN where none is."""
     classes = range(len(pictures[0].matches))
-    return float(np.nanmean([metrics.average_precision([one.matches[kind] for one in pictures]) for kind in classes]))
+    found = np.array([metrics.average_precision([one.matches[kind] for one in pictures]) for kind in classes])
+    return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else float("nan")
 
 
 def f_score(pictures: Sequence[Scored]) -> float:

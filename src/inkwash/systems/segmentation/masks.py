@@ -4,59 +4,102 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from inkwash.codecs.picture_files import TIFF, Array, opened, read_tiff
+from inkwash.codecs.picture_files import TIFF, Array, check_whole, decoded, opened, read_tiff
 from inkwash.errors import UserError
 
 Kind = Literal["binary", "objects", "classes"]
 COLOURS = 255  # of a mask, at most
 FEW = 16  # values that may be classes if nobody says so
 VOID = 255  # of a palette: the border of objects in PASCAL VOC
+PACKED, GREY = np.array([65536, 256, 1]), 0x010101  # what makes a number of a colour; of grey
 SCATTERED = 1.5  # regions of a value: more, and it is a class
 JOINED = np.ones((3, 3), bool)  # pixels that touch at a corner are of one region
 
 
 class Mask(NamedTuple):
-    """values (H, W) int64, 0 where nothing is; coloured: whether they are packed colours, or a palette's numbers."""
+    """values (H, W) int64, 0 where nothing is; coloured: whether they are packed colours, or a palette's numbers;
+    palette: the packed colours of these."""
 
     values: Array
     coloured: bool
+    palette: dict[int, int] | None = None
 
 
 def read_masks(path: Path) -> list[Mask]:
     """A mask for each slice of the file. UserError for JPEG, whose values are blurred, and for too many colours."""
     if path.suffix.lower() in TIFF:
-        pages, coloured = read_tiff(path), False
+        pages, coloured = read_tiff(path, numbers=True), False
     else:
         with opened(path) as picture:
             if picture.format in ("JPEG", "WEBP"):
                 raise UserError(
                     f"{path}: a mask as {picture.format}, whose values are blurred; save it as PNG or TIFF"
                 )
-            coloured = picture.mode == "P"
-            page = np.asarray(picture if coloured or picture.mode[0] in "IFL1" else picture.convert("RGB"))
-        pages = [page[..., 0] if picture.mode == "LA" else page]
+            check_whole(path, picture)
+            palette = palette_of(picture) if picture.mode == "P" else None
+            page = numbers_of(decoded(path, picture))
+            if palette and not all(palette[number] == GREY * number for number in np.unique(page).tolist()):
+                mask = to_mask(page, True, path)
+                return [
+                    mask._replace(palette={number: palette[number] for number in np.unique(mask.values).tolist()})
+                ]
+            pages, coloured = [page], False
     return [to_mask(page, coloured, path) for page in pages]
+
+
+def palette_of(picture: Any) -> list[int]:
+    """The packed colours of its numbers."""
+    table = np.array(picture.getpalette("RGB")).reshape(-1, 3)
+    return [*(table @ PACKED).tolist(), *[-1] * (256 - len(table))]
+
+
+def palettes_differ(masks: Sequence[Mask]) -> bool:
+    """Whether a number of a palette is one colour here and another there, or is 0 where black is not: tools that
+    reduce the colours of each file by itself write such."""
+    known: dict[int, int] = {}
+    differ = any(known.setdefault(*pair) != pair[1] for mask in masks for pair in (mask.palette or {}).items())
+    return differ or (known.get(0, 0) != 0 and 0 in known.values())
+
+
+def by_colour(mask: Mask) -> Mask:
+    """With the packed colours of its palette for numbers."""
+    if mask.palette is None:
+        return mask
+    table = np.zeros(max(mask.palette) + 1, np.int64)
+    table[list(mask.palette)] = list(mask.palette.values())
+    return Mask(table[mask.values], True)
+
+
+def numbers_of(picture: Any) -> Array:
+    """Of Pillow's picture: (H, W), or colours (H, W, 3). What is transparent is 0; black on nothing is not."""
+    if picture.mode in ("1", "L", "P", "F") or picture.mode[0] == "I":
+        return np.asarray(picture)
+    page = np.asarray(picture.convert("RGBA"))
+    shown = page[..., 3:] > 0
+    if not shown.all() and not (page[..., :3] * shown).any():
+        return shown[..., 0]
+    return page[..., :3] * shown
 
 
 def to_mask(page: Array, coloured: bool, path: Path) -> Mask:
     if page.ndim == 3 and (page == page[..., :1]).all():
         page = page[..., 0]
-    if page.dtype.kind == "f" and not (page == page.round()).all():
+    if page.dtype.kind == "f" and not (np.isfinite(page) & (page == page.round())).all():
         raise UserError(
             f"{path}: a mask of fractions; save whole numbers: 0 where nothing is, and one for each object"
         )
     values = page.astype(np.int64)
     if values.ndim == 3:
-        values, coloured = values @ np.array([65536, 256, 1]), True
+        values, coloured = values @ PACKED, True
     if (values < 0).any():
         raise UserError(f"{path}: a mask with numbers below 0; save 0 where nothing is")
     found = np.unique(values)
-    if coloured and VOID in found and found[-1] == VOID and len(found) > 2 and found[-2] < VOID // 2:
+    if coloured and VOID in found and found[-1] == VOID and (found > 0).sum() > 1 and found[-2] < VOID // 2:
         values, found = np.where(values == VOID, 0, values), found[:-1]
     if coloured and len(found) > COLOURS:
         raise UserError(

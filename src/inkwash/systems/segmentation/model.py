@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.codecs.picture_files import Array, normalised
+from inkwash.codecs.picture_files import Array, check, normalised
 from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
@@ -125,13 +125,24 @@ class SegmentationModel(TorchModel):
         """Of a picture (H, W) or (H, W, 3), of any size and range. Sample j has the seed `seed` + j, and is
         the same alone and among others, up to rounding. flips: of the plain engine, the mean over mirror images.
 
-        Raises UserError for a picture that is too large for the memory.
+        Raises UserError for what is no picture, and for one that is too large for the memory.
         """
         check_seed(seed)
+        check(picture, "the picture")
+        self.check_options(samples=samples, steps=steps, sampler=sampler, flips=flips or None)
         height, width = picture.shape[:2]
         check_memory(height, width, self.config["scale"], len(self.classes), samples or self.config["samples"])
         drawn = self.draw(picture, samples, seed, steps, sampler, flips, progress)
         return self.read(drawn, (height, width))
+
+    def check_options(self, **options: Any) -> None:
+        """UserError for what this engine has none of, and for numbers below 1."""
+        absent = ("samples", "steps", "sampler") if self.config["engine"] == "plain" else ("flips",)
+        for name, value in options.items():
+            if value is not None and name in absent:
+                raise UserError(f"{name} means nothing with the engine {self.config['engine']}: leave it out")
+            if name in ("samples", "steps") and value is not None and (value != int(value) or value < 1):
+                raise UserError(f"{name} = {value}: a whole number from 1 is needed")
 
     def draw(
         self,

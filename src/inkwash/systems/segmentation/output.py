@@ -25,9 +25,10 @@ def write_picture(
     found: Segmentation, picture: Array, classes: Sequence[str], target: Path, request: Any, recipe: Row
 ) -> dict[str, Path]:
     """The files of a picture by their endings, "-mask.png", ...: TARGET-mask.png, ...; a PNG has the recipe in it."""
+    mask = "-mask.png" if found.labels.max() < 2**16 else "-mask.tif"  # a PNG has no 32 bits
     endings = [
         "-overlay.png",
-        "-mask.png",
+        mask,
         "-probability.tif",
         "-probability.png",
         "-uncertainty.png",
@@ -40,7 +41,7 @@ def write_picture(
     files = {ending: target.with_name(f"{target.name}{ending}") for ending in endings}
     scores, noted = object_scores(found), with_recipe(recipe)
     save(Image.fromarray(overlay(picture, found)), files["-overlay.png"], pnginfo=noted)
-    save(numbered(found.labels), files["-mask.png"], pnginfo=noted)
+    save(numbered(found.labels), files[mask], pnginfo=noted)
     save_stack([Image.fromarray(plane) for plane in found.probability], files["-probability.tif"])
     likeliest = found.probability.max(0)
     for plane, ending in ((likeliest, "-probability.png"), (found.uncertainty, "-uncertainty.png")):

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from inkwash.errors import UserError
+
 Array = np.ndarray
 Ring = list[tuple[int, int]]
 ROI_VERSION, TRACED = 227, 8
+FARTHEST, MOST_CORNERS = 2**15 - 1, 2**16 - 1  # what a ROI's 16 bits hold
 
 
 def rings(mask: Array) -> list[Ring]:
@@ -123,6 +126,11 @@ def to_roi(ring: Ring, name: str) -> bytes:
     """An outline as a file of ImageJ's: version 227, traced, name in the second header; numbers high byte first."""
     xs, ys = (np.array(axis) for axis in zip(*ring[:-1], strict=True))
     left, top, right, bottom = int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max())
+    if max(right, bottom) > FARTHEST or len(xs) > MOST_CORNERS:
+        raise UserError(
+            f"object {name} reaches to {right}, {bottom} with {len(xs)} corners; ImageJ's ROIs hold coordinates to "
+            f"{FARTHEST} and {MOST_CORNERS} corners: take --geojson instead of --rois"
+        )
     head = struct.pack(">4sHBBhhhhH", b"Iout", ROI_VERSION, TRACED, 0, top, left, bottom, right, len(xs))
     points = np.concatenate([xs - left, ys - top]).astype(">i2").tobytes()
     second = 64 + len(points)

@@ -162,7 +162,7 @@ def new_model(
         "parametrization": recipe.parametrization,
         "schedule": recipe.schedule,
         "size": recipe.size,
-        "scale": recipe.scale or round(min(1.0, USUAL / radius), 3),
+        "scale": recipe.scale or float(f"{min(1.0, USUAL / radius):.3g}"),
         "radius": round(radius, 2),
         "smallest": round(smallest, 1),
         "temperature": 1.0,
