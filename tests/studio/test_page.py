@@ -1399,7 +1399,7 @@ def test_sound_film_and_text_are_shown_and_never_markup(person):
 
 
 def test_both_languages_say_the_same_things():
-    names = ("system.", "verb.", "option.", "help.")  # in English they say themselves what they are
+    names = ("system.", "verb.", "option.", "choice.", "help.")  # in English they say themselves what they are
     assert list(EN) == [key for key in ZH if key in EN]
     assert all(key.startswith(names) for key in ZH if key not in EN)
     for key, text in EN.items():

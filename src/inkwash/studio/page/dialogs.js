@@ -1,6 +1,8 @@
 // Dialogs that Back closes: while it is open, a dialog has a place in the history.
 const openers = new Map(); // by the dialog's id: what shows it again, when one goes forward or loads the page anew
 
+history.scrollRestoration = "manual"; // else Back, by which a dialog closes, undoes the scrolling that follows it
+
 const isPlaced = (dialog) => history.state?.dialog === dialog.id;
 
 /** A dialog with its ways out. `reopen` is called with the `detail` with which it was shown. */
