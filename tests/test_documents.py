@@ -13,7 +13,7 @@ import typer
 
 from inkwash.cli import application, main
 from inkwash.cli.commands import SHORTCUTS
-from inkwash.systems.report import Report, markdown_tables
+from inkwash.systems.report import Report, markdown_table, markdown_tables
 
 ROOT = Path(__file__).parents[1]
 SITE = runpy.run_path(str(ROOT / "docs" / "site" / "build.py"))
@@ -186,6 +186,11 @@ def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     tables = markdown_tables(report.rows)
     assert sum(table in page for table in tables) >= min(4, len(tables))
     assert report.model["sha256"] == inkwash.load(name).hash
+
+
+def test_the_table_of_two_experts_is_that_of_its_report():
+    report = json.loads((ROOT / "docs" / "results" / "two_experts.json").read_text(encoding="utf-8"))
+    assert markdown_table(report["rows"]) in read("docs/vision.md")
 
 
 def test_how_many_steps_nuclei_needs_is_of_its_reports():
