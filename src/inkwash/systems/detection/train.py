@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +15,9 @@ from annotated_types import Ge, Le
 from PIL import Image
 from torch import Tensor, nn
 
-from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
+from inkwash.systems.best import finite_samples, keep_best, save_best
 from inkwash.systems.detection.boxes import from_state, to_corners
 from inkwash.systems.detection.calibration import calibrated, fit_calibration
 from inkwash.systems.detection.data import Data, Example, near_duplicates, page_of, read_data, split
@@ -26,13 +27,12 @@ from inkwash.systems.detection.metrics import Judge
 from inkwash.systems.detection.model import Detection, DetectionModel, denoiser
 from inkwash.systems.detection.networks import GROUPS, DetectionNetwork
 from inkwash.systems.detection.targets import Scene, canvas, loader, scene
-from inkwash.systems.torch_model import copy_model
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Depth, Width, load_recipe
 from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS
-from inkwash.weights.shipped import RECIPES, describe
+from inkwash.weights.shipped import RECIPES
 
 JUDGED, JUDGED_STEPS = 24, 2  # pictures for choices, and steps, while it trains
 SHOWN, PROBABLE = 4, 0.3  # pictures of a preview, and from which probability on boxes are drawn there
@@ -93,30 +93,24 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     best = folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:
-        try:
+        with finite_samples(step):
             figures, calibration, picture = judge(model, choices)
-        except DiffusionError as error:
-            raise UserError(
-                f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
-            ) from None
-        score = figures["AP50"]
-        before = describe(best)["best"]["AP50"] if best.exists() else -1.0
-        known = "" if score > before else f", {before:.3f} before"
-        note(f"step {step}: AP50 {score:.3f}, AP {figures['AP']:.3f} on the pictures for choices{known}")
-        if score > before:
-            model.config |= {"best": {"step": step, "AP50": round(score, 6)}, "calibration": [*calibration]}
-            model.save(best)
+        before = keep_best(model, best, step, "AP50", figures["AP50"], calibration=[*calibration])
+        known = "" if before is None else f", {before:.3f} before"
+        note(f"step {step}: AP50 {figures['AP50']:.3f}, AP {figures['AP']:.3f} on the pictures for choices{known}")
         return picture
-
-    def save(target: Path) -> None:
-        if best.exists():
-            copy_model(best, target)
-        else:
-            model.save(target)
 
     try:
         fit(
-            model.network, loss_of(recipe, model), batch, folder, recipe.fit, preview, save, folder / "model", monitor
+            model.network,
+            loss_of(recipe, model),
+            batch,
+            folder,
+            recipe.fit,
+            preview,
+            partial(save_best, model, best),
+            folder / "model",
+            monitor,
         )
     except Stopped:
         finish(folder / "model", choices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inkwash import diffusion
-from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import Monitor, Note
+from inkwash.systems.best import finite_samples, keep_best, save_best
 from inkwash.systems.restoration.data import (
     Degrade,
     Example,
@@ -28,12 +29,10 @@ from inkwash.systems.restoration.data import (
 from inkwash.systems.restoration.model import RestorationModel, plain_answer
 from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.splits import near_duplicates, thumbnail
-from inkwash.systems.torch_model import copy_model
 from inkwash.training.build import build
 from inkwash.training.fit import fit
 from inkwash.training.recipe import Depth, Width
 from inkwash.training.settings import Settings
-from inkwash.weights.shipped import describe
 
 CAP = 5.0  # of the weight of a time
 JUDGED = 8  # batches of pictures for choices
@@ -103,27 +102,24 @@ def train_model(
 
     def preview(_: nn.Module, step: int) -> Image.Image:
         score = judge(loss, judged, model.device)
-        try:
+        with finite_samples(step):
             picture = strip(model, judged(0))
-        except DiffusionError as error:
-            raise UserError(
-                f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
-            ) from None
-        before = describe(best)["best"]["loss"] if best.exists() else np.inf
-        known = "" if score < before else f", {before:.5f} before"
+        before = keep_best(model, best, step, "loss", score, lower=True)
+        known = "" if before is None else f", {before:.5f} before"
         note(f"step {step}: loss {score:.5f} on the pictures for choices{known}")
-        if score < before:
-            model.config["best"] = {"step": step, "loss": round(score, 8)}
-            model.save(best)
         return picture
 
-    def save(target: Path) -> None:
-        if best.exists():
-            copy_model(best, target)
-        else:
-            model.save(target)
-
-    fit(model.network, loss, batch, folder, recipe.fit, preview, save, folder / "model", monitor)
+    fit(
+        model.network,
+        loss,
+        batch,
+        folder,
+        recipe.fit,
+        preview,
+        partial(save_best, model, best),
+        folder / "model",
+        monitor,
+    )
 
 
 def new_model(

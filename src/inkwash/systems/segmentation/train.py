@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.codecs.picture_files import Array, normalised
-from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
+from inkwash.systems.best import finite_samples, keep_best, save_best
 from inkwash.systems.segmentation.calibration import fit_counts, fit_temperature
 from inkwash.systems.segmentation.data import Data, Example, near_duplicates, read_data, split
 from inkwash.systems.segmentation.metrics import detection_f, iou, match
@@ -26,13 +27,12 @@ from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, sizes_of, typical
 from inkwash.systems.segmentation.sizes import resized
 from inkwash.systems.segmentation.targets import loader, prepare
-from inkwash.systems.torch_model import copy_model
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Depth, Width, load_recipe
 from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS
-from inkwash.weights.shipped import RECIPES, describe
+from inkwash.weights.shipped import RECIPES
 
 USUAL = 8.0  # radius of an object as the network sees it, in pixels, unless the recipe has a scale
 JUDGED, JUDGED_SAMPLES, JUDGED_STEPS = 24, 3, 5  # pictures for choices, and how they are drawn, while it trains
@@ -93,29 +93,24 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     best = folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:
-        try:
+        with finite_samples(step):
             score, temperature, picture = judge(model, choices)
-        except DiffusionError as error:
-            raise UserError(
-                f"step {step}: samples are not finite ({error}): lower learning_rate in a new folder"
-            ) from None
-        before = describe(best)["best"]["iou"] if best.exists() else -1.0
-        known = "" if score > before else f", {before:.3f} before"
+        before = keep_best(model, best, step, "iou", score, temperature=temperature)
+        known = "" if before is None else f", {before:.3f} before"
         note(f"step {step}: IoU {score:.3f} on the pictures for choices{known}")
-        if score > before:
-            model.config |= {"best": {"step": step, "iou": round(score, 6)}, "temperature": temperature}
-            model.save(best)
         return picture
-
-    def save(target: Path) -> None:
-        if best.exists():
-            copy_model(best, target)
-        else:
-            model.save(target)
 
     try:
         fit(
-            model.network, loss_of(recipe, model), batch, folder, recipe.fit, preview, save, folder / "model", monitor
+            model.network,
+            loss_of(recipe, model),
+            batch,
+            folder,
+            recipe.fit,
+            preview,
+            partial(save_best, model, best),
+            folder / "model",
+            monitor,
         )
     except Stopped:
         finish(folder / "model", choices)
