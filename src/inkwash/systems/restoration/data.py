@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from inkwash.codecs.picture_files import is_hidden, is_picture, stem_of
@@ -107,27 +109,31 @@ def split(pictures: Pictures, folder: Path) -> tuple[list[Example], list[Example
 
 
 def loader(
-    examples: Sequence[Example], size: int, batch_size: int, seed: int, degrade: Degrade
+    examples: Sequence[Example], size: int, batch_size: int, seed: int, degrade: Degrade, zoom: float = 1.0
 ) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"x": (batch_size, 3, size, size) from -1 to 1} and what `degrade`, (square from 0 to 1, generator),
-    makes of each."""
+    makes of each; see `square`."""
     order = batches(len(examples), batch_size, seed)
 
     def batch(k: int) -> dict[str, Tensor]:
         made = []
         for place, row in enumerate(order(k).tolist()):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, k, place))))
-            x = square(examples[row].picture, size, rng)
+            x = square(examples[row].picture, size, rng, zoom)
             made.append({"x": to_planes(x)} | degrade(x, rng))
         return {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
 
     return batch
 
 
-def square(picture: Array, size: int, rng: np.random.Generator) -> Array:
-    """(size, size, 3) float64 from 0 to 1, cut out at random, turned and mirrored; a smaller picture is mirrored
-    beyond its edges."""
-    cut = window(picture, size, lambda most: int(rng.integers(0, most + 1)))
+def square(picture: Array, size: int, rng: np.random.Generator, zoom: float = 1.0) -> Array:
+    """(size, size, 3) float64 from 0 to 1, cut out at random, up to `zoom` times larger and then made small, turned
+    and mirrored; a smaller picture is mirrored beyond its edges."""
+    largest = max(1.0, min(zoom, min(picture.shape[:2]) / size))
+    side = round(size * math.exp(rng.uniform(0, math.log(largest))))
+    cut = window(picture, side, lambda most: int(rng.integers(0, most + 1)))
+    if side > size:
+        cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
     cut = cut.swapaxes(0, 1) if rng.random() < 0.5 else cut
     for axis in (0, 1):
         cut = np.flip(cut, axis) if rng.random() < 0.5 else cut
