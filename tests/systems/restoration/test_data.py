@@ -109,6 +109,13 @@ def test_squares_are_parts_of_the_picture_turned():
     assert window(given[:5, :5], 8).shape == (8, 8, 3)
 
 
+def test_what_upscale_made_earlier_is_no_picture(tmp_path):
+    for name in ("a", "a-x4", "b", "b-x4-1", "b-x4-2", "b-x4-spread", "map-x4"):
+        Image.fromarray(picture(1)).save(tmp_path / f"{name}.png")
+    files, others = module.picture_files(tmp_path)
+    assert [file.stem for file in files] == ["a", "b", "map-x4"] and len(others) == 4
+
+
 def test_squares_of_large_pictures_are_cut_at_every_size():
     ramp = np.repeat(np.arange(160, dtype=np.uint8)[:, None], 40, 1)[..., None].repeat(3, -1)
     slopes = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,9 @@ from inkwash.systems.splits import split as split_examples
 from inkwash.training.data import batches
 from inkwash.training.memory import available_memory
 from inkwash.weights.files import files_below
+
+
+RESULT = re.compile(r"(.+)-x\d(-\d+|-spread)?")  # what `upscale` writes beside a picture
 
 
 class Example(NamedTuple):
@@ -79,12 +83,17 @@ def read_pictures(
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All pictures below a folder, and what else lies there but hidden files and links to nowhere. UserError
-    for none, and for two of one name, whose results would have one, too."""
+    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale` made
+    of them earlier, too. UserError for none, and for two of one name, whose results would have one, too."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures is needed")
     everything = [file for file in files_below(folder) if file.is_file() and not is_hidden(file, folder)]
-    files = [file for file in everything if is_picture(file)]
+    pictures = {(file.parent, file.stem) for file in everything if is_picture(file)}
+    files = [
+        file
+        for file in everything
+        if is_picture(file) and not ((ours := RESULT.fullmatch(file.stem)) and (file.parent, ours[1]) in pictures)
+    ]
     if not files:
         raise UserError(f"{folder}: no pictures there; PNG, JPEG, WebP, TIFF, BMP and GIF are read")
     names: dict[str, Path] = {}
@@ -94,7 +103,8 @@ def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
             same = [one.relative_to(folder).as_posix() for one in (names[stem], file)]
             raise UserError(f"two pictures are called {stem}: {same[0]} and {same[1]}; rename one")
         names[stem] = file
-    return files, [file for file in everything if not is_picture(file)]
+    taken = {*files}
+    return files, [file for file in everything if file not in taken]
 
 
 def to_bytes(pixels: Array) -> Array:

@@ -122,8 +122,8 @@ def check_models(models: Sequence[RestorationModel]) -> None:
 def side_of(model: RestorationModel, examples: Sequence[Example]) -> int:
     """Of the squares that are measured: twice those that were learned from, if every picture is so large."""
     size, least = int(model.config["size"]), min(min(one.picture.shape[:2]) for one in examples)
-    side = max(size, min(2 * size, least))
-    return side - side % model.factor if isinstance(model, Upscaler) else side
+    side: int = max(size, min(2 * size, least))
+    return side - side % (model.factor if isinstance(model, Upscaler) else 1)
 
 
 def squares(examples: Sequence[Example], side: int, zoom: float, seed: int) -> list[Array]:
