@@ -25,7 +25,6 @@ from inkwash.training.data import batches
 from inkwash.training.memory import available_memory
 from inkwash.weights.files import files_below
 
-
 RESULT = re.compile(r"(.+)-x\d(-\d+|-spread)?")  # what `upscale` writes beside a picture
 
 
@@ -83,8 +82,8 @@ def read_pictures(
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale` made
-    of them earlier, too. UserError for none, and for two of one name, whose results would have one, too."""
+    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale`
+    made of them earlier, too. UserError for none, and for two of one name, whose results would have one, too."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures is needed")
     everything = [file for file in files_below(folder) if file.is_file() and not is_hidden(file, folder)]
