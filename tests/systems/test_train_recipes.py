@@ -229,6 +229,9 @@ def small_recipe(name, folder):
     if task == "detection":
         pytest.importorskip("pycocotools")
         keys["data"] = toy.folder(folder / "shapes", 4)
+        if "backbone" in keys:
+            keys["backbone"] = folder / "trained"
+            toy.model(engine="fcos").save(keys["backbone"])
     if task == "segmentation":
         pytest.importorskip("skimage")
         keys["data"] = cells.folder(folder / "cells", 4)

@@ -242,4 +242,4 @@ def finish(folder: Path, choices: Sequence[Example]) -> None:
 def default_recipe(data: Path) -> Recipe:
     """For pictures of one's own: that of blood cells."""
     settings = Settings(4000, 4, 1e-3, warmup=200, ema_decay=0.995, preview_every=200, channels_last=True)
-    return replace(load_recipe(RECIPES / "bccd.toml", Recipe, data=data), fit=settings)
+    return replace(load_recipe(RECIPES / "bccd.toml", Recipe, data=data), fit=settings, backbone=None)
