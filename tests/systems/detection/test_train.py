@@ -12,7 +12,7 @@ from inkwash.systems.detection import train as module
 from inkwash.systems.detection.boxes import to_centres, to_state
 from inkwash.systems.detection.data import read_data, split
 from inkwash.systems.detection.model import DetectionModel
-from inkwash.systems.detection.train import Recipe, begin_with, default_recipe, finish, loss_of, new_model, train
+from inkwash.systems.detection.train import Recipe, default_recipe, finish, loss_of, new_model, train
 from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS, digest
 from inkwash.weights.shipped import describe
@@ -49,24 +49,22 @@ def test_a_training_from_files_to_a_model_that_detects(engine, tmp_path):
     assert np.isfinite(model.detect(shapes(99)[0]).boxes).all()
 
 
-def test_a_training_begins_with_the_backbone_of_another_model(tmp_path, monkeypatch):
-    data, other = folder(tmp_path / "data", 8), tmp_path / "other" / "model"
-    train(recipe(data, engine="fcos"), tmp_path / "other", Follower())
-    trained = DetectionModel.load(other)
-    trained.config |= {"train": ["of another folder"], "choices": {"chosen there": "a picture"}}
-    trained.save(other)
-    begun = []
-    monkeypatch.setattr(module, "fit", lambda network, *args: begun.append(network))
-    monkeypatch.setattr(module, "finish", lambda *args: None)
-    train(recipe(data, backbone=other), tmp_path / "run", Follower())
-    for own, given in zip(begun[0].backbone.parameters(), trained.network.backbone.parameters(), strict=True):
+def test_the_backbone_learns_first_with_another_head(tmp_path, monkeypatch):
+    begun = {}
+    trained = module.fit
+
+    def fitted(network, loss, batch, folder, settings, *args):
+        begun[settings.steps] = [value.clone() for value in network.backbone.parameters()]
+        return trained(network, loss, batch, folder, settings, *args)
+
+    monkeypatch.setattr(module, "fit", fitted)
+    train(recipe(folder(tmp_path / "data", 8), backbone_steps=6), tmp_path / "run", follower := Follower())
+    first = DetectionModel.load(tmp_path / "run" / "backbone" / "model")
+    assert first.config["engine"] == "fcos" and [*begun] == [6, 4]
+    for own, given in zip(begun[4], first.network.backbone.parameters(), strict=True):
         assert (own == given).all()
-    model = new_model(recipe(data), read_data(data), *split(read_data(data), data)[:2])
-    begin_with(model, trained, other)
-    assert {"of another folder", "chosen there"} < {*model.config["train"]}
-    assert not {*model.config["train"]} & {*model.config["choices"]}
-    with pytest.raises(UserError, match=r"its widths are \[8, 16\], here \[8, 8\]"):
-        train(recipe(data, backbone=other, widths=[8, 8]), tmp_path / "run", Follower())
+    assert DetectionModel.load(tmp_path / "run" / "model").config["engine"] == "diffusiondet"
+    assert any("the backbone learns first, for 6 steps" in text for text in said(follower))
 
 
 def test_what_is_kept_is_the_best_on_the_pictures_for_choices(tmp_path, monkeypatch):
