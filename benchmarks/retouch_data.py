@@ -7,7 +7,6 @@ photographs of blood cells, each cut into six.
 split.csv in it keeps emoji and photographs that are held out there held out here.
 """
 
-import argparse
 import csv
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,16 +15,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
+import common
+from common import QUICK
+
 STYLE = "3d"
 ROWS, COLUMNS = 2, 3  # into which a photograph is cut
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emoji", type=Path, default=Path("data/emoji"), help="what `inkwash data emoji` wrote")
-    parser.add_argument("--cells", type=Path, required=True, help="the folder bccd_blood_cells")
-    parser.add_argument("--out", type=Path, default=Path("data/retouch"))
-    args = parser.parse_args()
+    options = common.parser(__doc__)
+    options.add_argument("--emoji", type=Path, default=Path("data/emoji"), help="what `inkwash data emoji` wrote")
+    options.add_argument("--cells", type=Path, help="the folder bccd_blood_cells")
+    options.add_argument("--out", type=Path, default=Path("data/retouch"))
+    args = options.parse_args()
+    if QUICK:
+        print("of two sets of pictures: nothing to try without them")
+        return
+    if args.cells is None:
+        options.error("--cells is needed")
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "split.csv").open("w", newline="") as file:
         lines = csv.writer(file)

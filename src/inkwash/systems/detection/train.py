@@ -37,6 +37,7 @@ from inkwash.weights.shipped import RECIPES
 JUDGED, JUDGED_STEPS = 24, 2  # pictures for choices, and steps, while it trains
 SHOWN, PROBABLE = 4, 0.3  # pictures of a preview, and from which probability on boxes are drawn there
 DEFAULTS: dict[str, Any] = {"steps": 4, "samples": 1}
+MORE = 5  # times the boxes of training that are looked for at first: more find more, at little cost
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def new_model(recipe: Recipe, data: Data, training: Sequence[Example], choices: 
         "classes": data.classes,
         "ids": data.ids,
         "size": recipe.size,
-        "boxes": recipe.boxes,
+        "boxes": MORE * recipe.boxes,
         "calibration": [1.0, 0.0],
         "common": max(counts, key=lambda kind: (counts[kind], -kind)),
         "network": config,
