@@ -3,8 +3,8 @@
     pip install '.[segmentation]'
     python benchmarks/restoration_pictures.py --photos classics --retouch data/retouch
 
-docs/vision.md says how both folders are made. Nothing is chosen: the middles of the first four photographs, and of what
-is held out the first emoji and the first cells, by name.
+docs/vision.md says how both folders are made. Nothing is chosen: the middles of the first four photographs, and of
+what is held out the first emoji and the first cells, by name.
 """
 
 import csv
