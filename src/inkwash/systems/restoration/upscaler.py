@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import like
+from inkwash.diffusion.arrays import constant, like, namespace
 from inkwash.diffusion.noise import Noise
 from inkwash.errors import UserError
 from inkwash.systems.restoration.consistency import rounded_consistently
@@ -126,17 +127,22 @@ class Upscaler(RestorationModel):
 def enlarged(low: Any, factor: int) -> Any:
     """(B, C, h, w) of NumPy or torch -> (B, C, factor h, factor w), bicubic; beyond its edges it goes on as they
     are."""
-    index, weight = taps(low.shape[2], factor)
-    low = sum(low[:, :, i] * like(w[:, None], low) for i, w in zip(index, weight, strict=True))
-    index, weight = taps(low.shape[3], factor)
-    return sum(low[..., i] * like(w, low) for i, w in zip(index, weight, strict=True))
+    xp, device = namespace(low), low.device
+    for axis in (2, 3):
+        total: Any = 0.0
+        for place, weight in taps(low.shape[axis], factor):
+            neighbour = low[(slice(None),) * axis + (place(xp, xp.int64, device),)]
+            total = total + neighbour * weight(xp, low.dtype, device).reshape(-1, *[1] * (3 - axis))
+        low = total
+    return low
 
 
-def taps(side: int, factor: int) -> tuple[Array, Array]:
-    """Of each place of a side that is made `factor` times as long the four next to it, and their weights, both
-    (4, factor side): cubic convolution (Keys 1981)."""
+@lru_cache(16)
+def taps(side: int, factor: int) -> list[tuple[Any, Any]]:
+    """Of each place of a side that is made `factor` times as long the four next to it and their weights, as
+    `constant`s: cubic convolution (Keys 1981)."""
     place = (np.arange(side * factor) + 0.5) / factor - 0.5
     index = np.floor(place).astype(int) + np.arange(-1, 3)[:, None]
     d, a = np.abs(place - index), SLOPE
     weight = np.where(d <= 1, ((a + 2) * d - (a + 3)) * d**2 + 1, a * (((d - 5) * d + 8) * d - 4))
-    return index.clip(0, side - 1), weight
+    return [(constant(i), constant(w)) for i, w in zip(index.clip(0, side - 1), weight, strict=True)]
