@@ -50,8 +50,9 @@ class TorchModel:
         runtime: torch; of a class that has graphs also onnx, on a CPU, which is taken where graphs lie in the folder.
         """
         if precision != "float32" or runtime not in (None, "torch", "onnx" if cls.has_graphs else None):
+            how = "torch or onnx" if cls.has_graphs else "torch"
             raise UserError(
-                f"models of {cls.system} compute in float32, by torch: leave out --precision and --runtime"
+                f"models of {cls.system} compute in float32, by {how}: leave out --precision and --runtime"
             )
         folder = locate(name)
         facts = describe(folder)
