@@ -98,7 +98,7 @@ class Upscaler(RestorationModel):
             noise = Noise([seed], tuple(low.shape[1:]), "small", device=self.device).normal()
             known = self.denoiser.process.noise(low, at, noise)
         base = enlarged(known / at.alpha, self.factor)
-        condition = {"concat": base, "noise_level": like([level], low)}
+        condition = {"concat": base, "noise_level": like([level] * len(low), low)}
         scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
         return self.draw(base, scale, condition, seed, steps, low=low if project else None, progress=progress)
 
