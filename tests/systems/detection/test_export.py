@@ -1,5 +1,6 @@
 """By ONNX Runtime the same boxes as by torch, and no torch is loaded for them."""
 
+import shutil
 import subprocess
 import sys
 
@@ -10,8 +11,9 @@ from PIL import Image
 from inkwash.cli import main
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
+from inkwash.systems.detection.data import read_data
 from inkwash.systems.detection.model import DetectionModel
-from tests.systems.detection.toy import NETWORK, model, shapes
+from tests.systems.detection.toy import NETWORK, folder, model, shapes
 
 pytest.importorskip("onnxscript")
 KINDS = {"diffusiondet": {}, "fcos": {"engine": "fcos", "network": NETWORK | {"levels": 1}}}
@@ -22,9 +24,9 @@ PICTURES = [shapes(i)[0] for i in range(3)] + [shapes(3, size)[0] for size in ((
 def folders(tmp_path_factory):
     """Of each kind a model that is exported."""
     found = {kind: tmp_path_factory.mktemp("models") / kind for kind in KINDS}
-    for kind, folder in found.items():
-        model(**KINDS[kind]).save(folder)
-        assert main(["export", str(folder)]) == 0
+    for kind, place in found.items():
+        model(**KINDS[kind]).save(place)
+        assert main(["export", str(place)]) == 0
     return found
 
 
@@ -42,6 +44,15 @@ def test_graphs_answer_as_torch_does(kind, options, folders):
         np.testing.assert_allclose(graphs.detect(picture, **options).boxes, found.boxes, atol=1e-2)
     if kind == "diffusiondet" and "samples" in options:
         np.testing.assert_allclose(together[0].found, torch.detect(PICTURES[0], **options).found)
+
+
+def test_a_training_that_ends_beside_graphs_saves_what_its_scores_mean(folders, tmp_path):
+    pytest.importorskip("pycocotools")
+    from inkwash.systems.detection.train import finish
+
+    shutil.copytree(folders["diffusiondet"], tmp_path / "model")
+    finish(tmp_path / "model", read_data(folder(tmp_path / "data", 3)).examples)
+    assert DetectionModel.load(tmp_path / "model").runtime == "onnx"
 
 
 def test_a_model_of_graphs_is_not_saved(folders, tmp_path):

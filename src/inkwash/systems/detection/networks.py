@@ -245,7 +245,7 @@ def places(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         y, x = torch.meshgrid(
             *(torch.arange(side, device=level.device) + 0.5 for side in (height, width)), indexing="ij"
         )
-        side = 1 / level.new_tensor([width, height])
+        side = 1 / torch.stack([level.new_full((), length) for length in (width, height)])  # without a copy
         middles.append(torch.stack([x, y], -1).reshape(-1, 2) * side)
         sides.append(side.expand(height * width, 2))
     return torch.cat(middles), torch.cat(sides)

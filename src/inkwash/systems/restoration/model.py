@@ -28,15 +28,16 @@ OVERLAP = 16  # pixels that two windows share at least
 Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
 # of the facts of both kinds
-KEYS = ("engine", "objective", "size", "steps", "samples", "residual", "degradation", "train", "choices")
+KEYS = ("engine", "objective", "size", "zoom", "steps", "samples", "residual", "degradation", "train", "choices")
 
 
 class RestorationModel(TorchModel):
     """What both kinds share.
 
     facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
-    steps, samples, degradation (in words: what it undoes), train and choices (digests of the pictures that it has
-    seen), residual (the root mean square of what is to change in a source), and the network's own.
+    zoom (they were cut up to so many times larger, and made small), steps, samples, degradation (in words: what it
+    undoes), train and choices (digests of the pictures that it has seen), residual (the root mean square of what is
+    to change in a source), and the network's own.
     """
 
     has_graphs = True

@@ -89,7 +89,9 @@ def photo_files(folder: Path, context: Context) -> list[tuple[str, Path]]:
     files, others = picture_files(folder)
     if others:
         some = ", ".join(file.name for file in others[:3])
-        context.tell(Note(f"{len(others)} files are no pictures that are read, and are left out: {some}"))
+        context.tell(
+            Note(f"{len(others)} files are no pictures, or come from an earlier run, and are left out: {some}")
+        )
     return [(file.stem, file) for file in files]
 
 
