@@ -68,7 +68,7 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path, monkeypatch):
     folder(tmp_path / "twice" / "more", 1)
     with pytest.raises(UserError, match="two pictures are called photo 0: "):
         read_pictures(tmp_path / "twice")
-    monkeypatch.setattr(module, "available_memory", lambda device: 4000)
+    monkeypatch.setattr(module, "free_memory", lambda: 4000)
     with pytest.raises(UserError, match=r"1 of 1 pictures take .* GB, .* are free: give fewer"):
         read_pictures(tmp_path / "one")
 

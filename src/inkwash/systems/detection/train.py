@@ -145,7 +145,7 @@ def learn(
         finish(folder / "model", choices)
         raise
     finish(folder / "model", choices)
-    return DetectionModel.load(folder / "model")
+    return DetectionModel.load(folder / "model", runtime="torch")
 
 
 def check(recipe: Recipe) -> None:
@@ -245,7 +245,7 @@ def finish(folder: Path, choices: Sequence[Example]) -> None:
     mean."""
     if not (folder / WEIGHTS).exists():
         return
-    model = DetectionModel.load(folder)
+    model = DetectionModel.load(folder, runtime="torch")
     model.config["calibration"] = [1.0, 0.0]
     found = [model.detect(page_of(example)) for example in choices]
     scores, right = Judge(found, choices, len(model.classes)).right()

@@ -6,24 +6,23 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from inkwash.codecs.picture_files import is_hidden, is_picture, stem_of
 from inkwash.errors import UserError
-from inkwash.progress import Progress
+from inkwash.progress import Progress, free_memory
 from inkwash.systems.restoration.degradations import TASKS, make_small
 from inkwash.systems.restoration.levels import Array, white_of
 from inkwash.systems.restoration.photos import read_photo
 from inkwash.systems.splits import check_group, digest, group_of, read_list
 from inkwash.systems.splits import split as split_examples
-from inkwash.training.data import batches
-from inkwash.training.memory import available_memory
 from inkwash.weights.files import files_below
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESULT = re.compile(r"(.+)-x\d(-\d+|-spread)?")  # what `upscale` writes beside a picture
 
@@ -59,7 +58,7 @@ def read_pictures(
     """
     files, _ = picture_files(folder)
     listed, groups = read_list(folder, group, [stem_of(file.name) for file in files], note)
-    examples, taken, free, dark = list[Example](), 0, available_memory(torch.device("cpu")), list[str]()
+    examples, taken, free, dark = list[Example](), 0, free_memory(), list[str]()
     for done, file in enumerate(files, 1):
         pixels = read_photo(file).pixels
         taken += 3 * pixels.shape[0] * pixels.shape[1]
@@ -122,6 +121,10 @@ def loader(
 ) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"x": (batch_size, 3, size, size) from -1 to 1} and what `degrade`, (square from 0 to 1, generator),
     makes of each; see `square`."""
+    import torch
+
+    from inkwash.training.data import batches
+
     order = batches(len(examples), batch_size, seed)
 
     def batch(k: int) -> dict[str, Tensor]:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.networks.unet import UNet
-
-COLOURS = 3
+from inkwash.systems.restoration.levels import COLOURS
 
 
 class RestorationNetwork(nn.Module):
