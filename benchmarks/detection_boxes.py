@@ -33,7 +33,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "boxes.json")
     given = options.parse_args()
     if QUICK:
-        print("of a model and real pictures: nothing to try without them")
+        print("of 1 model and real pictures: nothing to try without them")
         return
     if given.model is None or given.data is None:
         options.error("a model and --data are needed")

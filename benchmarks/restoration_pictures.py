@@ -30,7 +30,7 @@ def main() -> None:
     options.add_argument("--retouch", type=Path)
     given = options.parse_args()
     if QUICK:
-        print("of shipped models and real pictures: nothing to try without them")
+        print("of 2 shipped models and real pictures: nothing to try without them")
         return
     if given.photos is None or given.retouch is None:
         options.error("--photos and --retouch are needed")

@@ -29,7 +29,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("data/retouch"))
     args = options.parse_args()
     if QUICK:
-        print("of two sets of pictures: nothing to try without them")
+        print("of 2 sets of pictures: nothing to try without them")
         return
     if args.cells is None:
         options.error("--cells is needed")

@@ -1,9 +1,10 @@
-"""A picture for docs/vision.md: what the shipped model `nuclei` says of pictures that it never saw.
+"""Pictures for docs/vision.md: what the shipped models `nuclei` and `bccd` say of pictures that they never saw.
 
-    pip install '.[segmentation]'
-    python benchmarks/vision_pictures.py --data nuclei_dsb2018    # docs/vision.md says where it comes from
+    pip install '.[segmentation,detection]'
+    python benchmarks/vision_pictures.py --data nuclei_dsb2018 --cells bccd_blood_cells
 
-Nothing is chosen: of the pictures for the table the first three grey ones and the first three in colour, by name.
+docs/vision.md says where the data come from. Nothing is chosen: of the pictures for the table the first three grey,
+the first three in colour, and the first three photographs of blood, by name.
 """
 
 from pathlib import Path
@@ -15,12 +16,14 @@ import common
 import inkwash
 from common import QUICK, ROOT
 from inkwash.codecs.picture_files import is_grey, normalised
+from inkwash.systems.detection import data as boxes
+from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.segmentation.data import Example, read_data, split
 from inkwash.systems.segmentation.metrics import iou
 from inkwash.systems.segmentation.model import SegmentationModel
 from inkwash.systems.segmentation.objects import class_map
 
-common.needs("skimage")
+common.needs("skimage", "pycocotools")
 SIDE, GAP, EACH, SAMPLES = 128, 4, 3, 9  # of a tile in pixels, between tiles, pictures of a kind, masks of each
 COLORS = np.random.default_rng(3).integers(60, 255, (4096, 3), dtype=np.uint8)
 
@@ -53,15 +56,40 @@ def row(model: SegmentationModel, example: Example) -> np.ndarray:
     return np.concatenate([np.pad(one, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for one in tiles], 1)
 
 
+def cells(folder: Path) -> np.ndarray:
+    """A row for each photograph: the boxes that were found, and the truth."""
+    model, rows = inkwash.load("bccd"), []
+    for example in sorted(boxes.split(boxes.read_data(folder), folder)[2], key=lambda one: one.name)[:EACH]:
+        page = boxes.page_of(example)
+        found = model.detect(page, seed=0).above(0.5)
+        print(f"{example.name}: {len(found.boxes)} boxes of {len(example.boxes)}")
+        both = [(found.boxes, found.kinds, found.scores), (example.boxes, example.kinds, None)]
+        drawn = [overlay(page, where, kinds, names(model.classes, kinds, scores)) for where, kinds, scores in both]
+        tiles = [np.asarray(one.resize((one.width // 2, one.height // 2))) for one in drawn]
+        rows.append(
+            np.concatenate([np.pad(one, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for one in tiles], 1)
+        )
+    return np.concatenate(rows)
+
+
+def names(classes: list[str], kinds: np.ndarray, scores: np.ndarray | None) -> list[str]:
+    """What stands beside each box."""
+    if scores is None:
+        return [classes[kind] for kind in kinds]
+    return [f"{classes[kind]} {score:.2f}" for kind, score in zip(kinds, scores, strict=True)]
+
+
 def main() -> None:
     options = common.parser(__doc__)
     options.add_argument("--data", type=Path)
+    options.add_argument("--cells", type=Path)
     given = options.parse_args()
     if QUICK:
         print("of 1 shipped model and real pictures: nothing to try without them")
         return
-    if given.data is None:
-        options.error("--data is needed")
+    if given.data is None or given.cells is None:
+        options.error("--data and --cells are needed")
+    Image.fromarray(cells(given.cells)).quantize(128).save(ROOT / "docs" / "bccd.png", optimize=True)
     examples = sorted(split(read_data(given.data), given.data)[2], key=lambda example: example.name)
     chosen = [[one for one in examples if is_grey(one.picture) == kind][:EACH] for kind in (True, False)]
     model = inkwash.load("nuclei")

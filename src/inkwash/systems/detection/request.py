@@ -37,7 +37,7 @@ class Detect(Request):
         Media("folder"),
         Help("A picture, a TIFF stack, or a folder of them.", argument=True),
     ]
-    model: Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")]
+    model: Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")] = "bccd"
     boxes: Boxes = None
     steps: Steps = None
     samples: Samples = None
@@ -86,7 +86,7 @@ class Evaluate(Request):
     """Measure a model on pictures that it never saw: COCO's average precision and recall, and whether its
     probabilities mean what they say; beside the simplest boxes there are, and other models in the same run."""
 
-    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
+    model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "bccd"
     data: Folder
     beside: Annotated[tuple[str, ...], Help("Another model to measure in the same run; again for more.")] = ()
     boxes: Boxes = None
