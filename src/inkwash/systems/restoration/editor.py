@@ -121,7 +121,7 @@ class Editor(RestorationModel):
         concat = self.padded(with_missing(source, missing))
         mask = None if hole is None else (concat[:, COLOURS:] > 0).expand(-1, COLOURS, -1, -1)
         scale = self.config["residual"]
-        drawn = self.draw(concat[:, :COLOURS], scale, {"concat": concat}, seed, steps, mask, progress=progress)
+        drawn = self.draw(concat[:, :COLOURS], scale, {"concat": concat}, [seed], steps, mask, progress=progress)
         return drawn[..., :height, :width]
 
     def base(self, batch: Batch) -> Tensor:

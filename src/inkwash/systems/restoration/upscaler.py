@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class Upscaler(RestorationModel):
         check_memory(height * factor, width * factor, len(seeds))
         low, made = self.padded(to_network(picture, white)), []
         for j, one in enumerate(seeds):
-            x = self.enlarge(low, one, steps, consistent, noise_level, progress=in_all(progress, j, len(seeds)))
+            x = self.enlarge(low, [one], steps, consistent, noise_level, progress=in_all(progress, j, len(seeds)))
             drawn = from_network(x[..., : height * factor, : width * factor], white, picture.ndim == 2)
             if consistent:
                 made.append(rounded_consistently(drawn, picture, factor, white))
@@ -76,45 +77,58 @@ class Upscaler(RestorationModel):
     def enlarge(
         self,
         low: Tensor,
-        seed: int,
+        seeds: Sequence[int],
         steps: int | None = None,
         project: bool = False,
         noise_level: float | None = None,
         noised: bool = False,
+        label: Tensor | None = None,
+        until: float = 0.0,
         progress: Progress | None = None,
     ) -> Tensor:
-        """(1, 3, h, w) from -1 to 1 -> (1, 3, factor h, factor w). noised: `low` is at the time `noise_level`
-        already, the state of a first stage that was stopped there (truncated conditioning augmentation)."""
+        """(B, 3, h, w) from -1 to 1 -> (B, 3, factor h, factor w). noised: `low` is at the time `noise_level`
+        already, the state of a first stage that was stopped there (truncated conditioning augmentation). label: of a
+        stage of a cascade, which is told the kind. until: it is itself stopped there, see `draw`."""
         level = self.config["noise_level"] if noise_level is None else noise_level
         if not 0 <= level <= MOST_NOISE:
             raise UserError(f"noise_level = {level}: choose a number from 0 to {MOST_NOISE}")
         at, known = self.denoiser.process.at(level), low
         if level and not noised:
-            noise = Noise([seed], tuple(low.shape[1:]), "small", device=low.device).normal()
+            noise = Noise(seeds, tuple(low.shape[1:]), "small", device=low.device).normal()
             known = self.denoiser.process.noise(low, at, noise)
         base = enlarged(known / at.alpha, self.factor)
-        condition = {"concat": base, "noise_level": torch.full((1,), level).to(low)}
+        condition = {"concat": base, "noise_level": torch.full((len(low),), level).to(low)} | told(label)
         scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
-        return self.draw(base, scale, condition, seed, steps, low=low if project else None, progress=progress)
+        return self.draw(base, scale, condition, seeds, steps, None, low if project else None, until, progress)
 
     def base(self, batch: Batch) -> Tensor:
         return enlarged(batch["low"], self.factor)
 
     def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
-        return self.enlarge(batch["low"].to(self.device), seed, steps)
+        label = batch.get("label")
+        label = None if label is None else label.to(self.device)
+        return self.enlarge(batch["low"].to(self.device), [seed], steps, label=label)
 
     def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], None]:
         """What is learned from: states, and what the network is told of them. Each small picture is noised to a time
         of its own, and divided by what is left of it there; of a plain model it stays as it is."""
         low, process = batch["low"], self.denoiser.process
-        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
-        if self.config["engine"] == "plain":
-            level = torch.zeros_like(level)
+        level = self.most_noise * torch.rand(len(low), generator=generator, device=low.device)
         at = process.at(level.reshape(-1, 1, 1, 1))
         noise = torch.randn(low.shape, generator=generator, device=low.device)
         base = enlarged(process.noise(low, at, noise) / at.alpha, self.factor)
         scale = (self.config["residual"] ** 2 + (at.sigma / at.alpha) ** 2) ** 0.5
-        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level}, None
+        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level} | told(batch.get("label")), None
+
+    @property
+    def most_noise(self) -> float:
+        """The largest time to which small pictures were noised in training."""
+        return 0.0 if self.config["engine"] == "plain" else MOST_NOISE
+
+
+def told(label: Tensor | None) -> dict[str, Tensor]:
+    """What the network's condition has of a kind, where there is one."""
+    return {} if label is None else {"label": label}
 
 
 def enlarged(low: Tensor, factor: int) -> Tensor:
