@@ -25,6 +25,15 @@ def limits(folder: Path) -> dict[str, Limit]:
     return own | {"task": Limit(choices=tuple(facts["tasks"]))}
 
 
+def cascade_limits(folder: Path) -> dict[str, Limit]:
+    """The kinds, the defaults; without augmentation there is no noise to be asked for."""
+    facts: dict[str, Any] = describe(folder)
+    noise = {"noise_level": Limit(default=facts["noise_level"])}
+    if not facts["augmentation"]:
+        noise = dict.fromkeys(("noise_level", "truncated"), Limit(absent=True))
+    return noise | {"kind": Limit(choices=tuple(facts["classes"])), "steps": Limit(default=facts["steps"])}
+
+
 def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
     """By the number of files, as if each were of 512 x 512 pixels."""
     if folder is None:

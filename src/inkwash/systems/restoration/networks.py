@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -79,3 +80,23 @@ class RestorationNetwork(nn.Module):
             label, noise_level = torch.cat([label, sinusoidal_embedding(1000 * noise_level, width)], 1), None
         answer: Tensor = F.pixel_shuffle(self.unet(seen, time, label=label, noise_level=noise_level), self.patch)
         return answer
+
+
+class CellClassifier(nn.Module):
+    """Tells kinds of pictures apart, so as to judge those that are generated: four strided convolutions, each after a
+    norm, and the mean of what they find, its features (B, 64)."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        widths, layers = (COLOURS, 16, 32, 48, 64), list[nn.Module]()
+        for dim_in, dim in pairwise(widths):
+            layers += [nn.Conv2d(dim_in, dim, 3, stride=2, padding=1), nn.GroupNorm(8, dim), nn.SiLU()]
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(widths[-1], classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        means: Tensor = self.layers(x).mean((2, 3))
+        return means
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x))
+        return logits
