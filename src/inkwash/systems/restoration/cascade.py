@@ -4,7 +4,7 @@ each a network of its own that is told the kind."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class Stage(Upscaler):
     """A later stage; a further fact: augmentation, without which it has only seen clean small pictures."""
 
     system = SYSTEM
-    keys = ("factor", "augmentation")
+    keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation")
 
     @property
     def most_noise(self) -> float:

@@ -114,8 +114,8 @@ def measure(request: Any, model: Cascade, context: Context) -> Report:
         rows += rows_of(name, one, judge, shown, request, context)
         seconds[name] = time.process_time() - clock
     return Report(
-        title=f"{TITLE}; {len(held_out)} of them were never seen, by which the classifier's accuracy is "
-        f"{accuracy(network, held_out):.3f}.",
+        title=f"{TITLE}. The classifier's accuracy is {accuracy(network, held_out):.3f}, a mean over kinds, on "
+        f"{len(held_out)} real ones that nothing has seen.",
         system=model.system,
         rows=rows,
         seeds=[request.seed],
@@ -224,14 +224,15 @@ def rows_of(name: str, model: Cascade, judge: Judge, shown: Array, request: Any,
         ways_of(model),
         list[Row](),
     )
+    kinds: list[int] = judge.kinds.tolist()
     lows = [planes(smaller(shown, side)).to(model.device) for side in sides[:-1]]
 
     def draw(way: Way, part: slice) -> list[Tensor]:
-        return model.draw(judge.kinds[part], seeds[part], request.steps, *way)
+        return model.draw(kinds[part], seeds[part], request.steps, *way)
 
     def enlarge(way: Way, first: int, part: slice) -> list[Tensor]:
         low = lows[first - 1][part]
-        return model.enlarge(low, judge.kinds[part], seeds[part], request.steps, way.level, first=first)
+        return model.enlarge(low, kinds[part], seeds[part], request.steps, way.level, first=first)
 
     for done, way in enumerate(ways):
         context.tell(Progress(done, len(ways), f"{name}, noise {way}"))

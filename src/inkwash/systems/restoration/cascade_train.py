@@ -106,10 +106,10 @@ def check(recipe: Recipe) -> None:
 
 
 def check_kinds(training: Sequence[Crop], choices: Sequence[Crop], classes: list[str], folder: Path) -> None:
-    """UserError for a kind without a picture that is large enough, and for no choices."""
+    """UserError for a kind with fewer than two pictures that are large enough, and for no choices."""
     for number, name in enumerate(classes):
-        if not any(crop.kind == number for crop in training):
-            raise UserError(f"{folder}: no picture of '{name}' to learn from is large enough: leave that class out")
+        if sum(crop.kind == number for crop in training) < 2:
+            raise UserError(f"{folder}: two large enough boxes of '{name}' to learn from are needed: leave that out")
     if not choices:
         raise UserError(f"{folder}: no box of the pictures for choices is large enough: add some pictures")
 
@@ -186,36 +186,30 @@ def noted(model: Path, step: int, steps: int) -> None:
 
 
 def choose_level(cascade: Cascade, training: Sequence[Crop], monitor: Monitor) -> None:
-    """The noise between stages with which generated pictures are nearest to those that were learned from, by the
-    Frechet distance of `appearance`, which no network judges; without augmentation there is none."""
+    """The noise between stages with which generated pictures are nearest to those that were learned from (those for
+    choices are too few), by the Frechet distance of `appearance`, each number in its deviations; no network judges.
+    Without augmentation there is none."""
     if not cascade.config["augmentation"]:
         return
-    classes = len(cascade.config["classes"])
-    truth = appearance(np.stack([crop.picture for crop in balanced(training, classes, 10 * TRIED)]))
-    found = dict[str, float]()
+    real = balanced(training, len(cascade.config["classes"]), 10 * TRIED)
+    truth = appearance(np.stack([crop.picture for crop in real]))
+    unit, found = truth.std(0).clip(1e-3), dict[str, float]()
     for done, level in enumerate(LEVELS, 1):
         made = appearance(pictures_of_all_kinds(cascade, TRIED, level))
-        found[str(level)] = round(
-            frechet_distance(*((own - truth.mean(0)) / truth.std(0) for own in (made, truth))), 4
-        )
+        found[str(level)] = round(frechet_distance(made / unit, truth / unit), 4)
         monitor.tell(Progress(done, len(LEVELS), "noise between stages is chosen"))
-    cascade.config |= {"noise_level": float(min(found, key=lambda level: found[level])), "levels": found}
+    best = min(found, key=lambda level: found[level])
+    cascade.config |= {"noise_level": float(best), "levels": found}
     shown = ", ".join(f"{distance:.3f} at {level}" for level, distance in found.items())
-    monitor.tell(
-        Note(f"noise between stages: {cascade.config['noise_level']} (Frechet distance of colours: {shown})")
-    )
+    monitor.tell(Note(f"noise between stages: {best} (Frechet distance of colours and frequencies: {shown})"))
 
 
-def pictures_of_all_kinds(
-    cascade: Cascade, per_kind: int, level: float, truncated: bool = False, steps: int | None = None, seed: int = 0
-) -> Array:
+def pictures_of_all_kinds(cascade: Cascade, per_kind: int, level: float) -> Array:
     """(classes per_kind, side, side, 3) uint8, kind after kind."""
-    kinds = np.repeat(np.arange(len(cascade.config["classes"])), per_kind).tolist()
-    made = []
+    kinds, made = np.repeat(np.arange(len(cascade.config["classes"])), per_kind).tolist(), list[Array]()
     for start in range(0, len(kinds), AT_ONCE):
         own = kinds[start : start + AT_ONCE]
-        seeds = range(seed + start, seed + start + len(own))
-        made.append(to_bytes(cascade.draw(own, seeds, steps, level, truncated)[-1]))
+        made.append(to_bytes(cascade.draw(own, range(start, start + len(own)), noise_level=level)[-1]))
     return np.concatenate(made)
 
 

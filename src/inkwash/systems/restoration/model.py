@@ -78,7 +78,8 @@ class RestorationModel(TorchModel):
         time: the state's noise is `scale` times as large in the picture, so the state ends where it has the more."""
         plain = self.config["engine"] == "plain"
         answers: Denoise = partial(plain_answer, self.network) if plain else self.denoiser
-        windows = diffusion.tiled(answers, 2 * self.config["size"], OVERLAP)
+        size = self.config["size"]
+        windows = diffusion.tiled(answers, 2 * size, min(OVERLAP, size))
         denoise = in_range(windows, base, scale, low)
         process = self.denoiser.process
         at = process.at(until)

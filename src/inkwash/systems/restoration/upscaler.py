@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Upscaler(RestorationModel):
     """
 
     system = "superresolution"
-    keys = ("factor", "noise_level", "degradations")
+    keys: ClassVar[tuple[str, ...]] = ("factor", "noise_level", "degradations")
     parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
 
     @property
