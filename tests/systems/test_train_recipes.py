@@ -79,7 +79,7 @@ SMALLER = {
     "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
     "superresolution": {"fit": FIT, "size": 16, "widths": [16, 16]},
     "editing": {"fit": FIT, "size": 16, "widths": [16, 16]},
-    "cascade": {"fit": FIT, "sides": [8, 16, 32], "widths": [[8], [8], [8]]},
+    "cascade": {"fit": FIT, "sides": [8, 16], "widths": [[8], [8]], "patches": [1, 2], "lengths": [1, 1]},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a

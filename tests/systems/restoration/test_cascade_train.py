@@ -24,7 +24,7 @@ from tests.systems.restoration.toy import cascade
 
 def recipe(data, steps=2, **changes):
     settings = Settings(steps, 4, 3e-3, warmup=1, ema_decay=0.9, preview_every=2, checkpoint_minutes=1000)
-    own = {"sides": [8, 16], "widths": [[8], [8]], "patches": [1, 2]} | changes
+    own = {"sides": [8, 16], "widths": [[8], [8]], "patches": [1, 2], "lengths": [1, 1]} | changes
     return module.Recipe(task="cascade", data=data, fit=settings, **own)
 
 
@@ -78,7 +78,7 @@ def test_without_augmentation_a_stage_sees_clean_pictures_and_no_noise_is_chosen
         made.stages[1].example(batch, torch.Generator().manual_seed(0))[1]["noise_level"]
         for made in (model, cascade())
     ]
-    assert not levels[0].any() and 0.4 < float(levels[1].max()) < 0.5
+    assert not levels[0].any() and 0.16 < float(levels[1].max()) < 0.2
 
 
 def test_half_of_the_last_stages_small_pictures_are_blurred(tmp_path, quick, monkeypatch):
@@ -89,7 +89,14 @@ def test_half_of_the_last_stages_small_pictures_are_blurred(tmp_path, quick, mon
         return real(crops, side, *rest)
 
     monkeypatch.setattr(module, "loader", spied)
-    made = recipe(toy.folder(tmp_path / "data", 4), steps=1, sides=[8, 16, 32], widths=[[8]] * 3, patches=[2] * 3)
+    made = recipe(
+        toy.folder(tmp_path / "data", 4),
+        steps=1,
+        sides=[8, 16, 32],
+        widths=[[8]] * 3,
+        patches=[2] * 3,
+        lengths=[1] * 3,
+    )
     module.train(made, tmp_path / "run", Follower())
     assert {*asked} == {(8, False), (16, False), (32, True)}
 
@@ -118,13 +125,13 @@ def test_the_noise_is_chosen_whose_pictures_look_like_real_ones(monkeypatch):
     real = [Crop(rng.integers(100, 120, (32, 32, 3)).astype(np.uint8), i % 2) for i in range(24)]
 
     def pictures(model, per_kind, level):
-        spread = 10 if level == 0.15 else 60
+        spread = 10 if level == 0.05 else 60
         return rng.integers(110 - spread, 110 + spread, (24, 32, 32, 3)).astype(np.uint8)
 
     monkeypatch.setattr(module, "pictures_of_all_kinds", pictures)
     model = cascade()
     module.choose_level(model, real, Follower())
-    assert model.config["noise_level"] == 0.15
+    assert model.config["noise_level"] == 0.05
 
 
 def test_waves_are_found_in_their_band():
@@ -142,6 +149,7 @@ def test_waves_are_found_in_their_band():
     [
         ({"sides": [16]}, "one for each stage is needed, two stages at least"),
         ({"sides": [8, 16, 32]}, "one for each stage is needed"),
+        ({"lengths": [1]}, "one for each stage is needed"),
         ({"sides": [8, 12]}, "sides: 12 is not 2 to 8 times 8"),
         ({"sides": [16, 8]}, "sides: 8 is not 2 to 8 times 16"),
         ({"patches": [3, 2]}, "patches: 3 does not divide the side 8"),

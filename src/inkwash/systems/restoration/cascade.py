@@ -19,6 +19,7 @@ from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.systems.torch_model import TorchModel
 
 SYSTEM = "cascade"
+MOST_NOISE = 0.2  # time to which small pictures are noised in training: of more, less is left than a stage adds
 KEYS = ("classes", "noise_level", "augmentation", "steps", "train", "choices")
 
 
@@ -55,7 +56,7 @@ class Stage(Upscaler):
 
     @property
     def most_noise(self) -> float:
-        return super().most_noise if self.config["augmentation"] else 0.0
+        return MOST_NOISE if self.config["augmentation"] else 0.0
 
 
 class Cascade(TorchModel):

@@ -16,8 +16,8 @@ Steps = Annotated[
     int | None, Ge(1), Le(1000), Help("Calls of each stage's network; the model's own number if left out.")
 ]
 NoiseLevel = Annotated[
-    float | None, Ge(0), Le(0.5),
-    Help("How much noise a stage's picture gets before the next, 0 to 0.5: more lets that correct more; the model's "
+    float | None, Ge(0), Le(0.2),
+    Help("How much noise a stage's picture gets before the next, 0 to 0.2: more lets that correct more; the model's "
          "own if left out."),
 ]  # fmt: skip
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ from inkwash.weights.files import WEIGHTS, atomic, load_into
 from inkwash.weights.shipped import RECIPES, describe
 
 STEPS = 16  # of each stage
-LEVELS = (0.0, 0.05, 0.15, 0.3)  # of noise between stages, among which is chosen
+LEVELS = (0.0, 0.02, 0.05, 0.1)  # of noise between stages, among which is chosen
 TRIED, AT_ONCE = 48, 24  # pictures of each kind by which it is chosen, and how many are drawn at once
 BANDS = 8  # of frequencies
 
@@ -44,6 +44,7 @@ class Recipe:
     sides         of the pictures of each stage, in pixels
     widths        of each stage's network, see `RestorationNetwork`
     patches       the same
+    lengths       how many times the steps of [fit] each stage takes: the first, whose pictures are small, learns most
     """
 
     task: Literal["cascade"]
@@ -53,8 +54,9 @@ class Recipe:
     drop_bad: bool = False
     augmentation: bool = True
     sides: list[Annotated[int, Ge(8), Le(1024)]] = field(default_factory=lambda: [16, 32, 64])
-    widths: list[list[Width]] = field(default_factory=lambda: [[24, 32], [16, 24], [16, 24]])
-    patches: list[Annotated[int, Ge(1), Le(8)]] = field(default_factory=lambda: [1, 2, 2])
+    widths: list[list[Width]] = field(default_factory=lambda: [[24, 32], [16, 16], [24, 24]])
+    patches: list[Annotated[int, Ge(1), Le(8)]] = field(default_factory=lambda: [1, 1, 2])
+    lengths: list[Annotated[int, Ge(1), Le(1000)]] = field(default_factory=lambda: [3, 1, 1])
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
@@ -81,22 +83,20 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         for k, stage in enumerate(stages):
             note(f"stage {k + 1} of {len(stages)}: {in_words(recipe, k)}")
             train_stage(recipe, k, stage, training, choices, folder / str(recipe.sides[k]), monitor)
-    except Stopped as stop:
+    except Stopped:
         if all((folder / str(side) / "model").exists() for side in recipe.sides):
-            assemble(recipe, stages, data.classes, seen, folder).save(folder / "model")
-            noted(folder / "model", stop.step, recipe.fit.steps)
+            save(assemble(recipe, stages, data.classes, seen, folder), recipe, folder)
         raise
     cascade = assemble(recipe, stages, data.classes, seen, folder)
     choose_level(cascade, training, monitor)
-    cascade.save(folder / "model")
-    noted(folder / "model", recipe.fit.steps, recipe.fit.steps)
+    save(cascade, recipe, folder)
 
 
 def check(recipe: Recipe) -> None:
     """UserError for keys that contradict each other."""
     sides, patches = recipe.sides, recipe.patches
-    if not 2 <= len(sides) == len(recipe.widths) == len(patches):
-        raise UserError("sides, widths and patches: one for each stage is needed, two stages at least")
+    if not 2 <= len(sides) == len(recipe.widths) == len(patches) == len(recipe.lengths):
+        raise UserError("sides, widths, patches, lengths: one for each stage is needed, two stages at least")
     for small, large in pairwise(sides):
         if large % small or not 2 <= large // small <= 8:
             raise UserError(f"sides: {large} is not 2 to 8 times {small}")
@@ -126,8 +126,8 @@ def in_words(recipe: Recipe, k: int) -> str:
 
 def part_of(recipe: Recipe, k: int) -> Shared:
     """What the trainings of restoration want to know of a stage."""
-    widths, patch = recipe.widths[k], recipe.patches[k]
-    return Shared(data=recipe.data, fit=recipe.fit, size=recipe.sides[k], widths=widths, patch=patch)
+    fit = replace(recipe.fit, steps=recipe.fit.steps * recipe.lengths[k])
+    return Shared(data=recipe.data, fit=fit, size=recipe.sides[k], widths=recipe.widths[k], patch=recipe.patches[k])
 
 
 def new_stages(recipe: Recipe, classes: int) -> list[Any]:
@@ -179,10 +179,11 @@ def assemble(recipe: Recipe, stages: list[Any], classes: list[str], seen: dict[s
     return Cascade(stages, facts)
 
 
-def noted(model: Path, step: int, steps: int) -> None:
-    """Writes how far it is trained, as `fit` does."""
-    with atomic(model / "training.json") as file:
-        file.write_text(json.dumps({"step": step, "steps": steps}) + "\n")
+def save(cascade: Cascade, recipe: Recipe, folder: Path) -> None:
+    """Writes folder/model, and how far its last stage is trained."""
+    cascade.save(folder / "model")
+    with atomic(folder / "model" / "training.json") as file:
+        shutil.copyfile(folder / str(recipe.sides[-1]) / "model" / "training.json", file)
 
 
 def choose_level(cascade: Cascade, training: Sequence[Crop], monitor: Monitor) -> None:
