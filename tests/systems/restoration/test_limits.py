@@ -1,5 +1,8 @@
 """What a model narrows, and what a plan says, without being loaded."""
 
+import pytest
+
+from inkwash.errors import UserError
 from inkwash.systems import makes
 from inkwash.systems.base import File
 from inkwash.systems.restoration.limits import cascade_limits, limits, plan
@@ -31,6 +34,8 @@ def test_a_cascade_has_its_kinds_and_without_augmentation_no_noise(tmp_path):
     assert found["kind"].choices == ("disc", "square") and found["steps"].default == 2
     assert found["noise_level"].default == 0.1 and "truncated" not in found
     assert all(cascade_limits(tmp_path / "off")[name].absent for name in ("noise_level", "truncated"))
+    with pytest.raises(UserError, match="one stage of a cascade draws nothing alone"):
+        cascade_limits(tmp_path / "stage")
     assert makes(tmp_path / "on") == "pictures of disc, square, 32 pixels wide"
     assert makes(tmp_path / "stage") == "one stage of a cascade, which draws nothing alone"
 

@@ -15,6 +15,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
 from inkwash.systems.restoration.levels import Array
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
+from inkwash.systems.restoration.options import check_whole
 from inkwash.systems.restoration.upscaler import Upscaler
 from inkwash.systems.torch_model import TorchModel
 
@@ -78,8 +79,7 @@ class Cascade(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        if "stages" not in facts:
-            raise UserError("one stage of a cascade draws nothing alone: take the model of all of them")
+        check_whole(facts)
         for key in KEYS:
             facts[key]
         first, *later = facts["stages"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
+from inkwash.systems.restoration.options import check_whole
 from inkwash.systems.segmentation.limits import PICTURE, operations
 from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe
@@ -28,6 +29,7 @@ def limits(folder: Path) -> dict[str, Limit]:
 def cascade_limits(folder: Path) -> dict[str, Limit]:
     """The kinds, the defaults; without augmentation there is no noise to be asked for."""
     facts: dict[str, Any] = describe(folder)
+    check_whole(facts)
     noise = {"noise_level": Limit(default=facts["noise_level"])}
     if not facts["augmentation"]:
         noise = dict.fromkeys(("noise_level", "truncated"), Limit(absent=True))
