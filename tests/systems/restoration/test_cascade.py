@@ -7,7 +7,7 @@ from torch import nn
 
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.systems.restoration.cascade import Cascade, of_stage
+from inkwash.systems.restoration.cascade import Cascade, cosines, of_stage
 from inkwash.systems.restoration.upscaler import enlarged
 from tests.systems.restoration.toy import cascade
 
@@ -77,8 +77,28 @@ def test_a_stage_that_is_stopped_hands_over_its_picture_in_noise_of_that_time(un
     stage.network, stage.config["residual"] = Knows(0.0), 0.25
     low = torch.linspace(-0.5, 0.5, 64).reshape(1, 1, 8, 8).expand(30, 3, 8, 8) * alpha
     z = stage.enlarge(low, range(30), 6, noise_level=until, noised=True, label=model.labels([0] * 30), until=until)
-    noise = (z / alpha - enlarged(low / alpha, 2)) * alpha / sigma
+    noise = (z / alpha - stage.seen(low / alpha, sigma / alpha)[0]) * alpha / sigma
     assert float(noise.mean()) == pytest.approx(0, abs=0.05) and float(noise.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_noise_is_taken_from_small_pictures_as_far_as_a_linear_filter_can():
+    """Of pictures with just that spectrum: the error is as large as it says, and has nothing to do with what was
+    seen, so no other linear filter does better."""
+    stage, basis = cascade().stages[1], cosines(8)
+    assert torch.allclose(basis @ basis.T, torch.eye(8).double(), atol=1e-12)
+    power = torch.tensor(stage.config["spectrum"]).double()
+    g = torch.Generator().manual_seed(0)
+    white, noise = (torch.randn(4000, 3, 8, 8, generator=g, dtype=torch.float64) for _ in range(2))
+    clean = basis.T @ (power**0.5 * white) @ basis
+    noisy = clean + 0.3 * noise
+    smooth = basis.T @ (power / (power + 0.09) * (basis @ noisy @ basis.T)) @ basis
+    stage.config["residual"] = 0.0
+    found, scale = stage.seen(noisy, 0.3)
+    assert torch.allclose(found, enlarged(smooth, 2))
+    assert float(((smooth - clean) ** 2).mean()) == pytest.approx(float(scale) ** 2, rel=0.02)
+    assert float(scale) ** 2 < 0.09 and abs(float(((smooth - clean) * noisy).mean())) < 0.002
+    whole, nothing = stage.seen(clean, 0.0)
+    assert torch.allclose(whole, enlarged(clean, 2), atol=1e-6) and float(nothing) == 0
 
 
 def test_without_noise_stopped_stages_are_whole_ones():

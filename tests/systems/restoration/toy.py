@@ -44,7 +44,9 @@ def cascade(seed=0, **changes):
     network = {"classes": 2, "widths": [8, 8], "patch": 1}
     own = {"size": 8, "noise_level": 0.0, "augmentation": True, "factor": 2}
     stages = [FACTS | own | {"network": network | {"source": False}}]
-    stages += [FACTS | own | {"size": size, "network": network | {"augmented": True}} for size in (16, 32)]
+    for size in (16, 32):
+        own |= {"size": size, "spectrum": np.geomspace(1, 0.01, (size // 2) ** 2).reshape(size // 2, -1).tolist()}
+        stages.append(FACTS | own | {"network": network | {"augmented": True}})
     facts = {
         "classes": ["disc", "square"], "noise_level": 0.1, "augmentation": True, "steps": 2, "train": [],
         "choices": {}, "stages": stages,

@@ -16,7 +16,7 @@ from inkwash.systems.base import check_seed
 from inkwash.systems.restoration.levels import Array
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 from inkwash.systems.restoration.options import check_whole
-from inkwash.systems.restoration.upscaler import Upscaler
+from inkwash.systems.restoration.upscaler import Upscaler, enlarged
 from inkwash.systems.torch_model import TorchModel
 
 SYSTEM = "cascade"
@@ -50,14 +50,28 @@ class Base(RestorationModel):
 
 
 class Stage(Upscaler):
-    """A later stage; a further fact: augmentation, without which it has only seen clean small pictures."""
+    """A later stage; further facts: augmentation, without which it has only seen clean small pictures, and spectrum
+    (h, h), the mean squares of their cosine transform.
+
+    By that it takes from a noisy small picture what noise a linear filter can (Wiener 1949), before the network sees
+    it: else its first task would be to copy all of that noise, so as to take it away.
+    """
 
     system = SYSTEM
-    keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation")
+    keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation", "spectrum")
 
     @property
     def most_noise(self) -> float:
         return MOST_NOISE if self.config["augmentation"] else 0.0
+
+    def seen(self, small: Tensor, noise: Any) -> tuple[Tensor, Any]:
+        """As of an `Upscaler`, of the small pictures' linear estimate of least error, cosine by cosine
+        P / (P + noise^2), whose mean error is P noise^2 / (P + noise^2)."""
+        power = torch.tensor(self.config["spectrum"], dtype=small.dtype, device=small.device)
+        share, basis = power / (power + noise**2), cosines(len(power)).to(small)
+        smooth = basis.T @ (share * (basis @ small @ basis.T)) @ basis
+        error = (power * (1 - share)).mean((-2, -1), keepdim=True)
+        return enlarged(smooth, self.factor), (self.config["residual"] ** 2 + error) ** 0.5
 
 
 class Cascade(TorchModel):
@@ -175,6 +189,13 @@ class Cascade(TorchModel):
 
     def steps(self, steps: int | None) -> int:
         return int(self.config["steps"] if steps is None else steps)
+
+
+def cosines(side: int) -> Tensor:
+    """(side, side), the orthonormal cosine transform (DCT-II): row k is cos(pi k (2 i + 1) / (2 side)), scaled."""
+    k, i = torch.arange(side, dtype=torch.float64)[:, None], torch.arange(side, dtype=torch.float64)
+    rows = (2 / side) ** 0.5 * (torch.pi * k * (2 * i + 1) / (2 * side)).cos()
+    return torch.cat([rows[:1] / 2**0.5, rows[1:]])
 
 
 def of_stage(seeds: Sequence[int], stage: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Le
+from torch import Tensor
 
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.detection.data import near_duplicates, read_data, split
 from inkwash.systems.pictures.metrics import frechet_distance
-from inkwash.systems.restoration.cascade import Base, Cascade, Stage, to_bytes
+from inkwash.systems.restoration.cascade import Base, Cascade, Stage, cosines, to_bytes
 from inkwash.systems.restoration.cascade_data import Crop, balanced, crops_of, loader
 from inkwash.systems.restoration.levels import LUMA, Array
-from inkwash.systems.restoration.train import Shared, fit_model, new_model, residual_of
+from inkwash.systems.restoration.train import JUDGED, Shared, fit_model, new_model, residual_of
 from inkwash.training.fit import Stopped
 from inkwash.training.recipe import Width, load_recipe
 from inkwash.training.settings import Settings
@@ -138,7 +139,7 @@ def new_stages(recipe: Recipe, classes: int) -> list[Any]:
         network = {"classes": classes, "augmented": k > 0, "source": k > 0}
         facts = {
             "samples": 1, "noise_level": 0.0, "augmentation": recipe.augmentation, "factor": factor_of(recipe, k),
-            "degradation": in_words(recipe, k),
+            "spectrum": [], "degradation": in_words(recipe, k),
         }  # fmt: skip
         stages.append(new_model(part_of(recipe, k), Stage if k else Base, network, facts, [], []))
     return stages
@@ -160,8 +161,17 @@ def train_stage(
         loader(part, side, factor, classes, recipe.fit.batch_size, recipe.fit.seed, blurred)
         for part in (training, choices)
     )
+    stage.config["spectrum"] = spectrum_of(batch) if k else []
     stage.config["residual"] = residual_of(stage, batch)
     fit_model(part_of(recipe, k), stage, batch, judged, folder, monitor)
+
+
+def spectrum_of(batch: Callable[[int], dict[str, Tensor]]) -> list[list[float]]:
+    """Of small pictures the mean squares of their cosine transform, never 0."""
+    low = torch.cat([batch(k)["low"] for k in range(JUDGED)]).double()
+    basis = cosines(low.shape[-1])
+    power = ((basis @ low @ basis.T) ** 2).mean((0, 1)).clamp(min=1e-8)
+    return [[float(f"{value:.4g}") for value in row] for row in power.tolist()]
 
 
 def assemble(recipe: Recipe, stages: list[Any], classes: list[str], seen: dict[str, Any], folder: Path) -> Cascade:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -97,10 +96,14 @@ class Upscaler(RestorationModel):
         if level and not noised:
             noise = Noise(seeds, tuple(low.shape[1:]), "small", device=low.device).normal()
             known = self.denoiser.process.noise(low, at, noise)
-        base = enlarged(known / at.alpha, self.factor)
+        base, scale = self.seen(known / at.alpha, at.sigma / at.alpha)
         condition = {"concat": base, "noise_level": torch.full((len(low),), level).to(low)} | told(label)
-        scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
-        return self.draw(base, scale, condition, seeds, steps, None, low if project else None, until, progress)
+        return self.draw(base, float(scale), condition, seeds, steps, None, low if project else None, until, progress)
+
+    def seen(self, small: Tensor, noise: Any) -> tuple[Tensor, Any]:
+        """Of small pictures (B, 3, h, w) with noise of this deviation, a number or (B, 1, 1, 1), the large ones that
+        the network sees and changes, and the deviation of what is to change in them."""
+        return enlarged(small, self.factor), (self.config["residual"] ** 2 + noise**2) ** 0.5
 
     def base(self, batch: Batch) -> Tensor:
         return enlarged(batch["low"], self.factor)
@@ -117,8 +120,7 @@ class Upscaler(RestorationModel):
         level = self.most_noise * torch.rand(len(low), generator=generator, device=low.device)
         at = process.at(level.reshape(-1, 1, 1, 1))
         noise = torch.randn(low.shape, generator=generator, device=low.device)
-        base = enlarged(process.noise(low, at, noise) / at.alpha, self.factor)
-        scale = (self.config["residual"] ** 2 + (at.sigma / at.alpha) ** 2) ** 0.5
+        base, scale = self.seen(process.noise(low, at, noise) / at.alpha, at.sigma / at.alpha)
         return (batch["x"] - base) / scale, {"concat": base, "noise_level": level} | told(batch.get("label")), None
 
     @property
