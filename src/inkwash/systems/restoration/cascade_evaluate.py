@@ -74,48 +74,39 @@ class Judge(NamedTuple):
         ]
 
 
+class Data(NamedTuple):
+    """training: what the model learned from, and now the classifier; held_out: what no model has seen, of pictures of
+    these names."""
+
+    training: list[Crop]
+    held_out: list[Crop]
+    names: list[str]
+
+
 def measure(request: Any, model: Cascade, context: Context) -> Report:
     models: list[Cascade] = [context.model(name) for name in (request.model, *request.beside)]
     check_models(models)
-
-    def note(text: str) -> None:
-        context.tell(Note(text))
-
-    data = read_data(context.open(request.data), "", True, note)
-    if data.classes != model.config["classes"]:
-        raise UserError(
-            f"data: boxes of {', '.join(data.classes)}; the model knows {', '.join(model.config['classes'])}"
-        )
-    learned = [one for one in data.examples if one.digest in model.config["train"]]
-    if not learned:
-        raise UserError(
-            "data: none of the pictures that the model learned from, which the classifier learns from, too"
-        )
-    examples = unseen(data.examples, data.listed, models, note)
-    side, classes = model.sides[-1], len(data.classes)
-    training, held_out = (crops_of(part, side, note, context.tell) for part in (learned, examples))
-    real = balanced(held_out, classes, request.per_kind)
+    data, classes, side = read(request, models, context), len(model.config["classes"]), model.sides[-1]
+    real = balanced(data.held_out, classes, request.per_kind)
     if len(real) < 2 * classes:
         raise UserError("data: two pictures of each kind are needed at least that the model has not seen")
     clock, seconds = time.process_time(), dict[str, float]()
-    network = classifier(training, classes, side, request.seed, context)
+    network = classifier(data.training, classes, side, request.seed, context)
     seconds["classifier"] = time.process_time() - clock
-    shown = np.stack([crop.picture for crop in real])
+    shown = pictures_of(real)
     judge = Judge(network, seen_by(network, shown)[0], np.array([crop.kind for crop in real]))
     rows = judge.rows(shown, source=REAL, small="", noise="")
-    known = balanced(training, classes, len(real) // classes)
+    known = balanced(data.training, classes, len(real) // classes)
     if len(known) == len(real):
-        rows += judge.rows(
-            np.stack([crop.picture for crop in known]), source="pictures to learn from", small="", noise=""
-        )
+        rows += judge.rows(pictures_of(known), source="pictures to learn from", small="", noise="")
     rows += bicubic_rows(judge, shown, model)
     for name, one in zip(names_of(request), models, strict=True):
         clock = time.process_time()
         rows += rows_of(name, one, judge, shown, request, context)
         seconds[name] = time.process_time() - clock
     return Report(
-        title=f"{TITLE}. The classifier's accuracy is {accuracy(network, held_out):.3f}, a mean over kinds, on "
-        f"{len(held_out)} real ones that nothing has seen.",
+        title=f"{TITLE}. The classifier's accuracy is {accuracy(network, data.held_out):.3f}, a mean over kinds, on "
+        f"{len(data.held_out)} real ones that nothing has seen.",
         system=model.system,
         rows=rows,
         seeds=[request.seed],
@@ -123,12 +114,35 @@ def measure(request: Any, model: Cascade, context: Context) -> Report:
         model={name: model.config[name] for name in ("classes", "augmentation", "noise_level")}
         | {"sides": model.sides, "steps": request.steps or model.config["steps"]},
         data={
-            "split": f"{len(real)} boxes in {len(examples)} pictures that were neither learned from nor chosen by",
-            "learned_from": len(training),
-            "pictures": [example.name for example in examples],
+            "split": f"{len(real)} boxes in {len(data.names)} pictures that were neither learned from nor chosen by",
+            "learned_from": len(data.training),
+            "pictures": data.names,
             "chosen_by": sorted(model.config["choices"].values()),
         },
     )
+
+
+def read(request: Any, models: Sequence[Cascade], context: Context) -> Data:
+    """UserError for data of other kinds, and where nothing is that the model learned from, or nothing else."""
+
+    def note(text: str) -> None:
+        context.tell(Note(text))
+
+    model = models[0]
+    data = read_data(context.open(request.data), "", True, note)
+    if data.classes != model.config["classes"]:
+        own, known = ", ".join(data.classes), ", ".join(model.config["classes"])
+        raise UserError(f"data: boxes of {own}; the model knows {known}")
+    learned = [one for one in data.examples if one.digest in model.config["train"]]
+    if not learned:
+        raise UserError("data: none of the pictures that the model learned from: the classifier needs them, too")
+    examples = unseen(data.examples, data.listed, models, note)
+    training, held_out = (crops_of(part, model.sides[-1], note, context.tell) for part in (learned, examples))
+    return Data(training, held_out, [example.name for example in examples])
+
+
+def pictures_of(crops: Sequence[Crop]) -> Array:
+    return np.stack([crop.picture for crop in crops])
 
 
 evaluate = partial(report.evaluate, measure=measure)
@@ -170,7 +184,7 @@ def seen_by(network: CellClassifier, pictures: Array) -> tuple[Array, Array]:
 def accuracy(network: CellClassifier, crops: Sequence[Crop]) -> float:
     """A mean over kinds of how often each is found."""
     kinds = np.array([crop.kind for crop in crops])
-    right = seen_by(network, np.stack([crop.picture for crop in crops]))[1] == kinds
+    right = seen_by(network, pictures_of(crops))[1] == kinds
     return float(np.mean([right[kinds == kind].mean() for kind in np.unique(kinds)]))
 
 
