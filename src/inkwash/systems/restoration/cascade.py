@@ -4,6 +4,7 @@ each a network of its own that is told the kind."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -67,8 +68,8 @@ class Stage(Upscaler):
     def seen(self, small: Tensor, noise: Any) -> tuple[Tensor, Any]:
         """As of an `Upscaler`, of the small pictures' linear estimate of least error, cosine by cosine
         P / (P + noise^2), whose mean error is P noise^2 / (P + noise^2)."""
-        power = torch.tensor(self.config["spectrum"], dtype=small.dtype, device=small.device)
-        share, basis = power / (power + noise**2), cosines(len(power)).to(small)
+        power, basis = on_device(tuple(map(tuple, self.config["spectrum"])), small.device, small.dtype)
+        share = power / (power + noise**2)
         smooth = basis.T @ (share * (basis @ small @ basis.T)) @ basis
         error = (power * (1 - share)).mean((-2, -1), keepdim=True)
         return enlarged(smooth, self.factor), (self.config["residual"] ** 2 + error) ** 0.5
@@ -189,6 +190,12 @@ class Cascade(TorchModel):
 
     def steps(self, steps: int | None) -> int:
         return int(self.config["steps"] if steps is None else steps)
+
+
+@lru_cache(maxsize=8)
+def on_device(spectrum: tuple[tuple[float, ...], ...], device: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The spectrum, and the transform's basis: copied there once, so that no step of a training waits for it."""
+    return torch.tensor(spectrum, dtype=dtype, device=device), cosines(len(spectrum)).to(device, dtype)
 
 
 def cosines(side: int) -> Tensor:
