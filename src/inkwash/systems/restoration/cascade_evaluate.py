@@ -69,7 +69,7 @@ class Judge(NamedTuple):
         alike = [metrics.pairwise_ssim(list(some)) for some in own]
         return [
             row(FOUND, right / len(found), wilson(right, len(found)), len(found), **keys),
-            row(DISTANCE, frechet_distance(features, self.real), n=len(found), **keys),
+            row(DISTANCE, round(frechet_distance(features, self.real), 6), n=len(found), **keys),
             row("pairwise SSIM within a kind", float(np.mean(alike)), n=len(found), **keys),
         ]
 
