@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from inkwash.codecs.picture_files import (
     check,
@@ -12,6 +14,7 @@ from inkwash.codecs.picture_files import (
     is_hidden,
     normalised,
     read_pages,
+    resized,
     says_of_range,
     size_of,
     stem_of,
@@ -265,3 +268,10 @@ def test_a_picture_s_name_is_one_whatever_wrote_it():
 def test_what_is_hidden_is_so_by_itself_or_by_a_folder():
     hidden = [is_hidden(Path(".x/data", name), Path(".x/data")) for name in ("a.png", "._a.png", ".git/a.png")]
     assert hidden == [False, True, True]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 3), (16, 24), (11, 4), (1, 1)])
+def test_another_size_is_what_an_independent_implementation_says(size):
+    x = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    expected = F.interpolate(torch.from_numpy(x), size, mode="bilinear", align_corners=False, antialias=True)
+    np.testing.assert_allclose(resized(x, size), expected, atol=1e-6)

@@ -75,7 +75,16 @@ SMALLER = {
     "crystals": {"fit": FIT, "width": 16, "layers": 1},
     "predictor": {"fit": FIT, "width": 16, "layers": 1},
     "backbone": {"fit": FIT | {"batch_size": 1}, "width": 16, "layers": 1},
-    "detection": {"fit": FIT, "size": 48, "boxes": 8, "widths": [8, 16], "dim": 16, "stages": 2, "pooled": 3},
+    "detection": {
+        "fit": FIT,
+        "size": 48,
+        "boxes": 8,
+        "widths": [8, 16],
+        "dim": 16,
+        "stages": 2,
+        "pooled": 3,
+        "backbone_steps": STEPS,
+    },
     "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
     "superresolution": {"fit": FIT, "size": 16, "widths": [16, 16]},
     "editing": {"fit": FIT, "size": 16, "widths": [16, 16]},
@@ -272,10 +281,10 @@ def test_a_recipe_trains_on_an_accelerator_as_on_a_cpu(name, small_world, tmp_pa
     """Its own keys but for SMALLER: the first steps, the first preview, a checkpoint and the model."""
     train, recipe = small_recipe(name, tmp_path)
     train(on("cpu", recipe), tmp_path / "cpu", here := Follower())
-    steps: dict[int, list[int]] = {}  # by optimizer: how much was noted when each of its steps was done
+    steps: dict[torch.optim.Optimizer, list[int]] = {}  # how much was noted when each was done
     with counting() as counts:
         hook = register_optimizer_step_post_hook(
-            lambda optimizer, *_: steps.setdefault(id(optimizer), []).append(len(counts.places))
+            lambda optimizer, *_: steps.setdefault(optimizer, []).append(len(counts.places))
         )
         try:
             train(on("chip", recipe), tmp_path / "chip", there := Follower())

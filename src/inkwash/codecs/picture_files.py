@@ -243,6 +243,16 @@ def normalised(page: Array) -> Array:
     return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, -1)
 
 
+def resized(x: Array, size: tuple[int, int]) -> Array:
+    """(B, C, H, W) float32 at another size, bilinear; smaller as means of what a pixel covers."""
+    if x.shape[2:] == size:
+        return x
+    planes = [
+        Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:])
+    ]
+    return np.stack([np.asarray(plane) for plane in planes]).reshape(*x.shape[:2], *size)
+
+
 def says_of_range(pages: Sequence[Array], name: str, note: Callable[[str], None]) -> None:
     """Says of 16 bits that hardly any of them is used."""
     high = max(int(page.max()) for page in pages)

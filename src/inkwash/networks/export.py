@@ -61,8 +61,8 @@ def write_graph(
             with torch.no_grad():
                 expected = module(*case.values())
             found = graph(*(value.numpy() for value in case.values()))
-            pairs = zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]
-            worst = max(float(np.abs(a - b.numpy()).max()) for a, b in pairs)
+            outputs = (value if isinstance(value, (list, tuple)) else [value] for value in (found, expected))
+            worst = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(*outputs, strict=True))
             if not worst < TOLERANCE:
                 raise UserError(f"{file}: differs from torch by {worst:.2g}; nothing was written")
     return file

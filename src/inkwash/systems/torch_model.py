@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from inkwash.errors import UserError
 from inkwash.weights.files import WEIGHTS, atomic, digest, load_into, save_tensors
 from inkwash.weights.graph import fastest
 from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -49,8 +50,9 @@ class TorchModel:
         runtime: torch; of a class that has graphs also onnx, on a CPU, which is taken where graphs lie in the folder.
         """
         if precision != "float32" or runtime not in (None, "torch", "onnx" if cls.has_graphs else None):
+            how = "torch or onnx" if cls.has_graphs else "torch"
             raise UserError(
-                f"models of {cls.system} compute in float32, by torch: leave out --precision and --runtime"
+                f"models of {cls.system} compute in float32, by {how}: leave out --precision and --runtime"
             )
         folder = locate(name)
         facts = describe(folder)
@@ -102,8 +104,17 @@ class TorchModel:
             file.write_text(text + "\n", encoding="utf-8")
 
     @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+    def device(self) -> Any:
+        """Where the network computes, as `diffusion.sample` takes it: None on graphs."""
+        return None if self.runtime == "onnx" else next(self.network.parameters()).device
+
+    def array(self, x: np.ndarray) -> Any:
+        """What the network takes."""
+        if self.runtime == "onnx":
+            return x
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
 
     @property
     def hash(self) -> str | None:

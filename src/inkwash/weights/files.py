@@ -77,7 +77,7 @@ def lock(file: Path, held: str) -> Iterator[None]:
             yield
         finally:
             with suppress(PermissionError):  # Windows lets no open file go
-                file.unlink()
+                file.unlink(missing_ok=True)
 
 
 def files_below(folder: Path) -> list[Path]:

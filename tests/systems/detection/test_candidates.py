@@ -1,7 +1,7 @@
 """What is left of all steps and all samples."""
 
+import numpy as np
 import pytest
-import torch
 
 from inkwash.systems.detection.candidates import Candidates, best_of, joined, spread_over
 
@@ -10,14 +10,14 @@ HERE, THERE = [0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.8, 0.8]
 
 def some(*rows):
     corners, scores, kinds = zip(*rows, strict=True)
-    return Candidates(torch.tensor(corners), torch.tensor(scores), torch.tensor(kinds))
+    return Candidates(np.array(corners), np.array(scores), np.array(kinds))
 
 
 def test_the_best_pairs_of_box_and_class():
-    found = best_of(torch.tensor([HERE, THERE]), torch.tensor([[0.1, 0.8], [0.7, 0.2]]), 3)
+    found = best_of(np.array([HERE, THERE]), np.array([[0.1, 0.8], [0.7, 0.2]]), 3)
     assert found.scores.tolist() == pytest.approx([0.8, 0.7, 0.2]) and found.kinds.tolist() == [1, 0, 1]
-    assert found.corners.tolist() == torch.tensor([HERE, THERE, THERE]).tolist()
-    assert len(best_of(torch.tensor([HERE]), torch.tensor([[0.1, 0.8]]), 99).scores) == 2
+    assert found.corners.tolist() == [HERE, THERE, THERE]
+    assert len(best_of(np.array([HERE]), np.array([[0.1, 0.8]]), 99).scores) == 2
 
 
 def test_all_steps_count_and_not_only_the_last():
@@ -37,12 +37,12 @@ def test_the_spread_over_samples_by_hand():
 def test_of_the_same_samples_nothing_is_spread():
     one = some((HERE, 0.8, 0), (THERE, 0.3, 1))
     found = spread_over([one, one, one])
-    torch.testing.assert_close(found.scores, one.scores)
-    torch.testing.assert_close(found.corners, one.corners)
-    assert (found.found == 1).all() and found.spread.abs().max() < 1e-6
+    np.testing.assert_allclose(found.scores, one.scores)
+    np.testing.assert_allclose(found.corners, one.corners)
+    assert (found.found == 1).all() and abs(found.spread).max() < 1e-6
 
 
 def test_of_samples_without_boxes_there_are_none():
-    empty = Candidates(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    empty = Candidates(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
     assert len(spread_over([empty, empty]).scores) == 0
     assert spread_over([empty, some((HERE, 0.8, 0))]).scores.tolist() == pytest.approx([0.4])

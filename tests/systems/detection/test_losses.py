@@ -6,7 +6,8 @@ import torch
 from inkwash import diffusion
 from inkwash.diffusion.denoiser import Denoiser
 from inkwash.systems.detection.boxes import to_centres, to_corners, to_state
-from inkwash.systems.detection.losses import fcos_loss, owners, places, set_loss, stage_loss, to_boxes
+from inkwash.systems.detection.losses import fcos_loss, owners, set_loss, stage_loss
+from inkwash.systems.detection.networks import places, to_boxes
 
 TRUTH = torch.tensor([[[0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.9, 0.8], [0.4, 0.4, 0.6, 0.6]]])
 KINDS = torch.tensor([[1, 0, -1]])

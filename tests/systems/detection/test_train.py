@@ -49,6 +49,24 @@ def test_a_training_from_files_to_a_model_that_detects(engine, tmp_path):
     assert np.isfinite(model.detect(shapes(99)[0]).boxes).all()
 
 
+def test_the_backbone_learns_first_with_another_head(tmp_path, monkeypatch):
+    begun = {}
+    trained = module.fit
+
+    def fitted(network, loss, batch, folder, settings, *args):
+        begun[settings.steps] = [value.clone() for value in network.backbone.parameters()]
+        return trained(network, loss, batch, folder, settings, *args)
+
+    monkeypatch.setattr(module, "fit", fitted)
+    train(recipe(folder(tmp_path / "data", 8), backbone_steps=6), tmp_path / "run", follower := Follower())
+    first = DetectionModel.load(tmp_path / "run" / "backbone" / "model")
+    assert first.config["engine"] == "fcos" and [*begun] == [6, 4]
+    for own, given in zip(begun[4], first.network.backbone.parameters(), strict=True):
+        assert (own == given).all()
+    assert DetectionModel.load(tmp_path / "run" / "model").config["engine"] == "diffusiondet"
+    assert any("the backbone learns first, for 6 steps" in text for text in said(follower))
+
+
 def test_what_is_kept_is_the_best_on_the_pictures_for_choices(tmp_path, monkeypatch):
     scores = iter([0.1, 0.5, 0.3])
     judged = module.judge

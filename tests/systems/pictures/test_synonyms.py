@@ -90,5 +90,8 @@ def test_they_are_saved_and_shared_by_the_student(emoji, tmp_path):
     folders = [FOLDER / name for name in ("emoji", "emoji-fast")]
     assert synonyms.load(folders[0]) == synonyms.load(folders[1]) == emoji.synonyms
     synonyms.save(WORDS, tmp_path)
-    assert synonyms.load(tmp_path) == WORDS == json.loads((tmp_path / synonyms.FILE).read_text())
+    assert synonyms.load(tmp_path) == WORDS
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / synonyms.UNPACKED).write_text(json.dumps(WORDS))
+    assert synonyms.load(tmp_path / "older") == WORDS
     assert synonyms.load(tmp_path / "none") == {}

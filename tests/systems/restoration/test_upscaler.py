@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from inkwash import diffusion
 from inkwash.errors import UserError
@@ -36,12 +37,12 @@ def test_a_model_that_changes_nothing_answers_with_the_bicubic_picture():
     torch.nn.init.zeros_(model.network.unet.conv_out.bias)
     expected = enlarged(levels.to_network(low, 255), 2).clip(-1, 1)
     made = model.upscale(low, 1)[0]
-    assert np.abs(made - (expected[0].permute(1, 2, 0).numpy() + 1) * 127.5).max() <= 0.5 + 1e-3
+    assert np.abs(made - (expected[0].transpose(1, 2, 0) + 1) * 127.5).max() <= 0.5 + 1e-3
 
 
 def test_a_small_picture_is_noised_at_sampling_time_too():
     """By the sample's own noise; a stage that was stopped at this time hands it over as it is: the same sample."""
-    model, low = upscaler(), levels.to_network(picture(), 255)
+    model, low = upscaler(), torch.from_numpy(levels.to_network(picture(), 255))
     clean, noised = (model.enlarge(low, [3], noise_level=level) for level in (0.0, 0.3))
     assert (clean != noised).any()
     seen = []
@@ -60,7 +61,7 @@ def test_states_of_training_are_those_of_sampling():
     """Whatever the noise of the small picture, base + scale state is the large one; and large noise has large states,
     so that their size stays about 1."""
     model = upscaler(residual=0.2)
-    x = levels.to_network(picture(height=32, width=32), 255).expand(64, -1, -1, -1)
+    x = torch.from_numpy(levels.to_network(picture(height=32, width=32), 255)).expand(64, -1, -1, -1)
     low = torch.nn.functional.avg_pool2d(x, 2)
     state, condition, mask = model.example({"x": x, "low": low}, torch.Generator().manual_seed(0))
     level = condition["noise_level"]
@@ -104,9 +105,18 @@ def test_pictures_that_are_none_or_too_large_are_one_line(monkeypatch):
             model.upscale(picture(), **options)
     with pytest.raises(UserError, match="a whole number from 0"):
         model.upscale(picture(), seed=-1)
-    monkeypatch.setattr(levels, "available_memory", lambda device: 1000)
+    monkeypatch.setattr(levels, "free_memory", lambda: 1000)
     with pytest.raises(UserError, match="a picture of 60 x 48 pixels needs about"):
         model.upscale(picture())
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 3), (2, 2)])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_bicubic_is_what_an_independent_implementation_says(shape, factor):
+    low = np.random.default_rng(0).random((2, 3, *shape), np.float32)
+    expected = interpolate(torch.from_numpy(low), scale_factor=factor, mode="bicubic", align_corners=False)
+    np.testing.assert_allclose(enlarged(low, factor), expected, atol=1e-5)
+    torch.testing.assert_close(enlarged(torch.from_numpy(low), factor), expected, atol=1e-5, rtol=0)
 
 
 def test_a_single_pixel_is_a_picture():

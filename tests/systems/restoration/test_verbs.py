@@ -59,7 +59,9 @@ def test_opacity_profile_and_kind_are_kept(tmp_path):
     found, notes = run(tmp_path, tmp_path / "in", samples=1)
     files = {name: file for one in found for name, file in one.files.items()}
     assert sorted(files) == ["b-x2.webp", "c-x2.jpg", "d-x2.tif", "mit Deckkraft é-x2.png"]
-    assert any("1 files are no pictures that are read, and are left out: notes.txt" in note for note in notes)
+    assert any(
+        "1 files are no pictures, or come from an earlier run, and are left out: notes.txt" in note for note in notes
+    )
     for name, file in files.items():
         photo = read_photo(file)
         assert photo.pixels.shape[:2] == (48, 60) and photo.icc == (b"" if name[0] == "d" else PROFILE)

@@ -12,7 +12,7 @@ from inkwash.systems.restoration.upscaler import Upscaler
 
 TASKS = ["colourise", "inpaint", "uncrop", "restore", "denoise", "deblur"]
 FACTS = {
-    "engine": "diffusion", "objective": "l2", "size": 16, "steps": 3, "samples": 2, "residual": 0.3,
+    "engine": "diffusion", "objective": "l2", "size": 16, "zoom": 1.0, "steps": 3, "samples": 2, "residual": 0.3,
     "degradation": "area", "train": [], "choices": {},
 }  # fmt: skip
 

@@ -42,6 +42,17 @@ def test_graphs_answer_as_torch_does(kind, tmp_path):
         SegmentationModel.load(tmp_path, device="cuda", runtime="onnx")
 
 
+def test_few_steps_are_learned_by_graphs_too(tmp_path):
+    model().save(tmp_path / "toy")
+    assert main(["export", str(tmp_path / "toy")]) == 0
+    Image.fromarray(PICTURE).save(tmp_path / "one.png")
+    assert (
+        main(["tune", str(tmp_path / "toy"), "--data", str(tmp_path / "one.png"), "--samples", "8", "--steps", "2"])
+        == 0
+    )
+    assert (tmp_path / "toy" / "tables.json").is_file()
+
+
 def test_without_graphs_they_are_asked_for(tmp_path):
     model().save(tmp_path)
     assert SegmentationModel.load(tmp_path).runtime == "torch"

@@ -5,14 +5,13 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from inkwash.errors import UserError
 from inkwash.systems.segmentation import model as module
 from inkwash.systems.segmentation import sizes
 from inkwash.systems.segmentation.calibration import calibrated
 from inkwash.systems.segmentation.model import SegmentationModel
-from inkwash.systems.segmentation.sizes import needed_memory, resized
+from inkwash.systems.segmentation.sizes import needed_memory
 from tests.systems.segmentation.cells import cells
 from tests.systems.segmentation.toy import facts, model
 
@@ -155,13 +154,6 @@ def test_too_large_a_picture_is_said_before_it_is_begun(monkeypatch):
         made.segment(np.broadcast_to(np.uint8(0), (12_000, 12_000)))
     assert needed_memory(1024, 1024, 0.5, 1, 5) < 0.5e9
     made.segment(PICTURE, samples=1, steps=1)
-
-
-@pytest.mark.parametrize("size", [(8, 8), (5, 3), (16, 24), (11, 4), (1, 1)])
-def test_another_size_is_what_an_independent_implementation_says(size):
-    x = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
-    expected = F.interpolate(torch.from_numpy(x), size, mode="bilinear", align_corners=False, antialias=True)
-    np.testing.assert_allclose(resized(x, size), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("parametrization", "schedule"), [("eps", "linear"), ("v", "linear"), ("x0", "cosine")])

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from inkwash.diffusion.losses import Term
 from inkwash.systems.detection.boxes import areas, from_state, giou, to_corners
 from inkwash.systems.detection.matching import FOCAL, GIOU, L1, focal, match
+from inkwash.systems.detection.networks import places, to_boxes
 
 RADIUS = 1.5  # cells around an object's middle that learn it
 REACH = 4.0  # cells from a level's place to the farthest edge of its objects; twice as many belong to the next level
@@ -51,26 +52,6 @@ def class_loss(logits: Tensor, kinds: Tensor, answers: Tensor) -> Tensor:
     return torch.where(hot, focal(logits, True), focal(logits, False))
 
 
-def places(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(P, 2) the middles of all cells from 0 to 1, and (P, 2) the sides of a cell, in the order of `FCOSHead`."""
-    middles, sides = [], []
-    for level in features:
-        height, width = level.shape[2:]
-        y, x = torch.meshgrid(
-            *(torch.arange(side, device=level.device) + 0.5 for side in (height, width)), indexing="ij"
-        )
-        side = level.new_tensor([1 / width, 1 / height])
-        middles.append(torch.stack([x, y], -1).reshape(-1, 2) * side)
-        sides.append(side.expand(height * width, 2))
-    return torch.cat(middles), torch.cat(sides)
-
-
-def to_boxes(features: Sequence[Tensor], edges: Tensor) -> Tensor:
-    """Corners (B, P, 4) from 0 to 1 of edges (B, P, 4) in cells."""
-    middles, sides = places(features)
-    return torch.cat([middles - edges[..., :2] * sides, middles + edges[..., 2:] * sides], -1)
-
-
 def owners(features: Sequence[Tensor], truth: Tensor, kinds: Tensor) -> Tensor:
     """(B, P) int64: the object (B, M, 4) that each cell learns, -1 for none: the smallest of those near whose middle
     it lies, and inside of, and whose size belongs to its level. kinds (B, M), -1 where there is no object."""
@@ -103,6 +84,6 @@ def fcos_loss(
     left, right = (middles - aim[..., :2]).clamp(min=0), (aim[..., 2:] - middles).clamp(min=0)
     shares = torch.minimum(left, right) / torch.maximum(left, right).clamp(min=1e-6)
     central = torch.where(answers, (shares[..., 0] * shares[..., 1]).sqrt(), 0)
-    boxes = (central * (1 - giou(to_boxes(features, edges), aim))).sum() / central.sum().clamp(min=1e-6)
+    boxes: Tensor = (central * (1 - giou(to_boxes(features, edges), aim))).sum() / central.sum().clamp(min=1e-6)
     middle = F.binary_cross_entropy_with_logits(centre, central, reduction="none")
     return loss + boxes + torch.where(answers, middle, 0).sum() / count

@@ -32,7 +32,8 @@ def costs(logits: Tensor, corners: Tensor, kinds: Tensor, truth: Tensor) -> Tens
     cost = FOCAL * classes + L1 * far + GIOU * (1 - pairwise(giou, corners, truth))
     middle, ends = to_centres(corners)[..., :, None, :2], truth[..., None, :, :]
     inside = ((middle > ends[..., :2]) & (middle < ends[..., 2:])).all(-1)
-    return cost + OUTSIDE * ~inside
+    total: Tensor = cost + OUTSIDE * ~inside
+    return total
 
 
 @torch.no_grad()

@@ -5,30 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from scipy.special import expit
 
 from inkwash import diffusion
 from inkwash.codecs.picture_files import Array
+from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoiser
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.samplers import StepResult
 from inkwash.systems.base import check_seed
 from inkwash.systems.detection.calibration import calibrated
 from inkwash.systems.detection.candidates import Candidates, best_of, joined, spread_over
-from inkwash.systems.detection.losses import to_boxes
-from inkwash.systems.detection.networks import DetectionNetwork
+from inkwash.systems.detection.graphs import GraphNetwork
 from inkwash.systems.detection.sizes import Prepared, prepare
 from inkwash.systems.torch_model import TorchModel
 
-RENEWED = 0.5  # boxes of a lower score are drawn anew after each step
+RENEWED = 0.0  # boxes of a lower logit, a probability of less than one half, are drawn anew after each step
 CELLS = 300  # of the head without diffusion: the best that are looked at
 KEYS = (  # of the facts, beside the network's
     "engine", "classes", "ids", "size", "boxes", "steps", "samples", "calibration", "common", "train", "choices",
 )  # fmt: skip
+
+
+def checked(facts: dict[str, Any]) -> dict[str, Any]:
+    """KeyError where one is missing."""
+    return facts | {key: facts[key] for key in KEYS}
 
 
 class Detection(NamedTuple):
@@ -65,17 +70,24 @@ class DetectionModel(TorchModel):
     """
 
     system = "detection"
+    has_graphs = True
 
-    def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
+    def __init__(self, network: Any, config: dict[str, Any]) -> None:
         self.network: Any = network
         self.config = config
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> DetectionModel:
-        for key in KEYS:
-            facts[key]
+        import torch
+
+        from inkwash.systems.detection.networks import DetectionNetwork
+
         network: Any = DetectionNetwork(**facts["network"])
-        return cls(network.to(memory_format=torch.channels_last), facts)
+        return cls(network.to(memory_format=torch.channels_last), checked(facts))
+
+    @classmethod
+    def on_graphs(cls, facts: dict[str, Any], folder: Path, threads: int | None) -> DetectionModel:
+        return cls(GraphNetwork(folder, threads), checked(facts))
 
     def facts(self) -> dict[str, Any]:
         return self.config
@@ -120,8 +132,8 @@ class DetectionModel(TorchModel):
             groups.setdefault(one.x.shape, []).append(number)
         found: dict[int, Detection] = {}
         for numbers in groups.values():
-            x = torch.cat([prepared[number].x for number in numbers]).to(self.device)
-            with torch.no_grad():
+            x = self.array(np.concatenate([prepared[number].x for number in numbers]))
+            with no_grad(x):
                 drawn = self.candidates(x, boxes, steps, seed, samples, progress)
             found |= {number: self.read(own, prepared[number]) for number, own in zip(numbers, drawn, strict=True)}
         return [found[number] for number in range(len(pictures))]
@@ -134,7 +146,7 @@ class DetectionModel(TorchModel):
 
     def candidates(
         self,
-        x: Tensor,
+        x: Any,
         boxes: int | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -144,7 +156,8 @@ class DetectionModel(TorchModel):
         """Of each of pictures (B, 3, h, w), as `prepare` makes them; the backbone sees them once."""
         features = self.network.backbone(x)
         if self.config["engine"] == "fcos":
-            return fcos_candidates(self.network.head(features), features)
+            corners, scores = map(numpy, self.network.dense(features))
+            return [joined([best_of(*own, CELLS)]) for own in zip(corners, scores, strict=True)]
         count, drawn = samples or self.config["samples"], []
         for j in range(count):
             told = progress and partial(in_all, progress, j, count)
@@ -155,7 +168,7 @@ class DetectionModel(TorchModel):
 
     def sampled(
         self,
-        features: Sequence[Tensor],
+        features: Sequence[Any],
         boxes: int | None,
         steps: int | None,
         seed: int,
@@ -167,8 +180,9 @@ class DetectionModel(TorchModel):
 
         def gather(step: StepResult, noise: Noise) -> None:
             extra: Any = step.prediction.extra
-            for own, corners, logits in zip(said, extra["boxes"][:, -1], extra["logits"][:, -1], strict=True):
-                own.append(best_of(corners.clamp(0, 1), logits.sigmoid(), count))
+            last = (numpy(extra[name][:, -1]) for name in ("boxes", "logits"))
+            for own, corners, logits in zip(said, *last, strict=True):
+                own.append(best_of(corners.clip(0, 1), expit(logits), count))
 
         diffusion.sample(
             self.denoiser,
@@ -185,42 +199,34 @@ class DetectionModel(TorchModel):
 
     def read(self, found: Candidates, prepared: Prepared) -> Detection:
         """In the picture's pixels; what lies beyond its edge is cut off, and boxes of which nothing is left go."""
-        corners = found.corners.double().numpy(force=True)
-        ends = np.array([*prepared.size, *prepared.size], float)
-        boxes = np.minimum(corners * np.array([*prepared.frame, *prepared.frame]), ends)
-        scores = calibrated(found.scores.double().numpy(force=True), *self.config["calibration"])
+        frame, ends = (np.array([*size, *size], float) for size in (prepared.frame, prepared.size))
+        boxes = np.minimum(found.corners * frame, ends)
+        scores = calibrated(found.scores.astype(float), *self.config["calibration"])
         keep = (boxes[:, 2:] > boxes[:, :2]).all(1)
         spread, share = found.spread, found.found
         return Detection(
             boxes[keep],
-            found.kinds.numpy(force=True)[keep],
+            found.kinds[keep],
             scores[keep],
-            None if spread is None else spread.numpy(force=True)[keep] * np.array([*prepared.frame, *prepared.frame]),
-            None if share is None else share.numpy(force=True)[keep],
+            None if spread is None else spread[keep] * frame,
+            None if share is None else share[keep],
         )
 
 
-def denoiser(network: nn.Module) -> Denoiser:
+def denoiser(network: Any) -> Denoiser:
     """What is clean is predicted, on the cosine schedule."""
     return Denoiser(network, diffusion.Gaussian(diffusion.cosine()), "x0")
 
 
-def renewal(step: StepResult, noise: Noise) -> Tensor | None:
-    """Box renewal: after each step but the last, boxes whose best class is less probable than RENEWED become noise of
+def renewal(step: StepResult, noise: Noise) -> Any:
+    """Box renewal: after each step but the last, boxes whose best logit is no more than RENEWED become noise of
     that picture's own, so that the picture and the seed decide, whatever stands beside it in a batch."""
     if not step.s.sigma:
         return None
     extra: Any = step.prediction.extra
-    sure = extra["logits"][:, -1].sigmoid().amax(-1, keepdim=True) > RENEWED
-    return torch.where(sure, step.x, noise.normal())
-
-
-def fcos_candidates(answer: tuple[Tensor, Tensor, Tensor], features: Sequence[Tensor]) -> list[Candidates]:
-    """Of each picture; a score is the geometric mean of the class's probability and of how central the cell is."""
-    logits, edges, centre = answer
-    corners = to_boxes(features, edges).clamp(0, 1)
-    probabilities = (logits.sigmoid() * centre.sigmoid()[..., None]).sqrt()
-    return [joined([best_of(*own, CELLS)]) for own in zip(corners, probabilities, strict=True)]
+    xp = namespace(step.x)
+    sure = xp.amax(extra["logits"][:, -1], -1, keepdims=True) > RENEWED
+    return xp.where(sure, step.x, noise.normal())
 
 
 def in_all(progress: Callable[[int, int], None], sample: int, samples: int, step: int, steps: int) -> None:

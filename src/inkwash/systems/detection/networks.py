@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding
-from inkwash.systems.detection.boxes import from_state, roi_align, to_centres, to_corners, to_state
+from inkwash.systems.detection.boxes import from_state, to_centres, to_corners, to_state
+from inkwash.systems.detection.pooling import roi_align
 
 PRIOR = 0.01  # the probability of a class before anything is learned (RetinaNet, 1708.02002)
 MOVES = 2.0  # what a head says of a box's middle is divided by this
@@ -53,6 +54,13 @@ class DetectionNetwork(nn.Module):
         """The head's answer to states of boxes, for features as the backbone made them of the pictures, once."""
         answer: tuple[Tensor, dict[str, Tensor]] = self.head(x, time, features)
         return answer
+
+    def dense(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the head "fcos": corners (B, P, 4) from 0 to 1, and scores (B, P, K): the geometric mean of the class's
+        probability and of how central the cell is."""
+        logits, edges, centre = self.head(features)
+        scores = (logits.sigmoid() * centre.sigmoid()[..., None]).sqrt()
+        return to_boxes(features, edges).clamp(0, 1), scores
 
 
 class Backbone(nn.Module):
@@ -133,7 +141,8 @@ class DiffusionHead(nn.Module):
 
 def kept_open(centres: Tensor) -> Tensor:
     """Corners of boxes no smaller than LEAST: one without an area shows nothing, and nothing stretches it."""
-    return to_corners(torch.cat([centres[..., :2], centres[..., 2:].clamp(min=LEAST)], -1))
+    corners: Tensor = to_corners(torch.cat([centres[..., :2], centres[..., 2:].clamp(min=LEAST)], -1))
+    return corners
 
 
 class Stage(nn.Module):
@@ -192,7 +201,8 @@ def moved(corners: Tensor, deltas: Tensor) -> Tensor:
     centres = to_centres(corners)
     size = centres[..., 2:]
     middle = centres[..., :2] + deltas[..., :2] / MOVES * size
-    return to_corners(torch.cat([middle, size * deltas[..., 2:].clamp(max=LARGEST).exp()], -1))
+    found: Tensor = to_corners(torch.cat([middle, size * deltas[..., 2:].clamp(max=LARGEST).exp()], -1))
+    return found
 
 
 def prior(layer: Any) -> Any:
@@ -225,3 +235,23 @@ class FCOSHead(nn.Module):
             found.append([part.flatten(2).transpose(1, 2) for part in parts])
         logits, edges, centre = (torch.cat(part, 1) for part in zip(*found, strict=True))
         return logits, edges, centre[..., 0]
+
+
+def places(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(P, 2) the middles of all cells from 0 to 1, and (P, 2) the sides of a cell, in the order of `FCOSHead`."""
+    middles, sides = [], []
+    for level in features:
+        height, width = level.shape[2:]
+        y, x = torch.meshgrid(
+            *(torch.arange(side, device=level.device) + 0.5 for side in (height, width)), indexing="ij"
+        )
+        side = 1 / torch.stack([level.new_full((), length) for length in (width, height)])  # without a copy
+        middles.append(torch.stack([x, y], -1).reshape(-1, 2) * side)
+        sides.append(side.expand(height * width, 2))
+    return torch.cat(middles), torch.cat(sides)
+
+
+def to_boxes(features: Sequence[Tensor], edges: Tensor) -> Tensor:
+    """Corners (B, P, 4) from 0 to 1 of edges (B, P, 4) in cells."""
+    middles, sides = places(features)
+    return torch.cat([middles - edges[..., :2] * sides, middles + edges[..., 2:] * sides], -1)

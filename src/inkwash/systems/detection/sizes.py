@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from inkwash.codecs.picture_files import Array, normalised
+from inkwash.codecs.picture_files import Array, normalised, resized
 
 FINE = 4  # a picture is first made smaller by whole pixels, to no less than so many times what the network sees
 
@@ -18,7 +15,7 @@ class Prepared(NamedTuple):
     """A picture as the network sees it, (1, 3, h, w), its own width and height, and how many of its pixels the
     network's width and height are: a little more where it was filled up."""
 
-    x: Tensor
+    x: Array
     size: tuple[int, int]
     frame: tuple[float, float]
 
@@ -31,11 +28,8 @@ def prepare(picture: Array, size: int, multiple: int) -> Prepared:
     step = max(1, min(height // (FINE * rows), width // (FINE * columns)))
     picture = coarse(picture, step)
     seen = picture.shape[1] * step, picture.shape[0] * step
-    x = torch.from_numpy(normalised(picture)).permute(2, 0, 1)[None] * 2 - 1
-    smaller = rows < x.shape[2] or columns < x.shape[3]
-    if tuple(x.shape[2:]) != (rows, columns):
-        x = F.interpolate(x, size=(rows, columns), mode="bilinear", antialias=smaller)
-    x = F.pad(x, (0, -columns % multiple, 0, -rows % multiple))
+    x = resized(normalised(picture).transpose(2, 0, 1)[None], (rows, columns)) * 2 - 1
+    x = np.pad(x, ((0, 0), (0, 0), (0, -rows % multiple), (0, -columns % multiple)))
     return Prepared(x, (width, height), (x.shape[3] * seen[0] / columns, x.shape[2] * seen[1] / rows))
 
 

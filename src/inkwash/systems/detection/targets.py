@@ -35,7 +35,7 @@ class Scene(NamedTuple):
 def scene(example: Example, page: Array, size: int) -> Scene:
     """At the network's size of pixels, without crowds."""
     seen, own = prepare(page, size, 1), ~example.crowd
-    picture = ((seen.x[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    picture = torch.from_numpy(((seen.x[0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
     factors = [picture.shape[2] / seen.frame[0], picture.shape[1] / seen.frame[1]] * 2
     boxes = torch.from_numpy(example.boxes[own] * factors).float()
     return Scene(picture, boxes, torch.from_numpy(example.kinds[own]), is_grey(page))

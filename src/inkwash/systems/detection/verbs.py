@@ -20,7 +20,6 @@ from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.detection.metrics import to_xywh
 from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Convert, Detect
-from inkwash.systems.detection.train import default_recipe
 from inkwash.systems.picture_folders import pages_of, room_on_disk, save, with_recipe, write_csv, write_json
 from inkwash.systems.splits import LISTS
 from inkwash.systems.train import Task
@@ -43,6 +42,7 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
             surest = max(surest, float(every.scores.max(initial=0)))
             found = every.above(request.threshold)
             facts = recipe("detection", "detect", replace(request, pictures=file), model, context)
+            facts |= {"runtime": model.runtime}
             with room_on_disk(context):
                 made = write_picture(found, page, file.name, model.classes, context.folder / f"{of}-{name}", facts)
             rows += table_rows(found, Path(file.name).name if name == Path(file.name).stem else name, model.classes)
@@ -145,5 +145,11 @@ def convert(requests: list[Convert], context: Context) -> Iterator[Result]:
         yield Result(of, None, files, {"text": text}, request.facts())
 
 
-train = partial(run_training, tasks=TASKS, default=default_recipe)
+def own_recipe(data: Path) -> Any:
+    from inkwash.systems.detection.train import default_recipe
+
+    return default_recipe(data)
+
+
+train = partial(run_training, tasks=TASKS, default=own_recipe)
 """Pictures and boxes of one's own."""

@@ -4,6 +4,8 @@ A model learns some thousand names well, and their tags, which are many more, ha
 a tag, apart from articles, measures and a colour, is given to the network as the name that it belongs to.
 """
 
+import gzip
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from inkwash.systems.pictures.captions import CHINESE, ENGLISH, Language, paint
-from inkwash.weights.files import save_json
+from inkwash.weights.files import atomic
 from inkwash.weights.shipped import load_json
 
-FILE = "synonyms.json"  # in a model's folder: {"coffee": "hot beverage", ...}
+FILE = "synonyms.json.gz"  # in a model's folder: {"coffee": "hot beverage", ...}
+UNPACKED = "synonyms.json"  # as older folders have it
 MEASURES = "cup|mug|glass|slice|piece|bowl|bottle|plate|pair|bunch|picture|drawing|icon|emoji"
 LEADING = re.compile(
     rf"^(?:(?:an?|the|my|one|small|little|cute|simple|tiny) |(?:{MEASURES})s? of |"
@@ -81,8 +84,12 @@ def build(
 
 def load(folder: Path) -> dict[str, str]:
     """Those in a model's folder; none where it has none."""
-    return load_json(folder / FILE) if (folder / FILE).exists() else {}
+    if (packed := folder / FILE).exists():
+        return dict(json.loads(gzip.decompress(packed.read_bytes())))
+    return load_json(folder / UNPACKED) if (folder / UNPACKED).exists() else {}
 
 
 def save(synonyms: Mapping[str, str], folder: Path) -> None:
-    save_json(folder / FILE, synonyms)
+    """The same bytes of the same words."""
+    with atomic(folder / FILE) as temporary:
+        temporary.write_bytes(gzip.compress(json.dumps(synonyms, ensure_ascii=False).encode(), mtime=0))

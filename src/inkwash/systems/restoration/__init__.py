@@ -5,13 +5,17 @@ cannot use."""
 from typing import Any
 
 from inkwash.systems.base import EVALUATE, System, Verb
+from inkwash.systems.export import EXPORT, Export
 from inkwash.systems.restoration import cascade_request, request
 from inkwash.systems.train import TRAIN
 
-MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
+MACHINE = ("out", "device", "runtime", "threads")  # all of it computes in float32
 LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "takes": MACHINE}
-CASCADES: dict[str, Any] = {"limits": f"{__name__}.limits:cascade_limits", "takes": MACHINE}
-MODULES = {"torch": "", "scipy": "", "skimage": "evaluate"}
+CASCADES: dict[str, Any] = {
+    "limits": f"{__name__}.limits:cascade_limits", "takes": ("out", "device", "threads"),
+}  # fmt: skip
+TORCH = "train, evaluate, export"
+MODULES = {"scipy": "", "skimage": "evaluate"}
 
 UPSCALING = System(
     name="superresolution",
@@ -20,10 +24,11 @@ UPSCALING = System(
         "upscale": Verb(request.Upscale, f"{__name__}.verbs:upscale", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.TrainUpscaler, f"{__name__}.verbs:train_upscaler", **TRAIN),
         "evaluate": Verb(request.EvaluateUpscaler, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "export": Verb(Export, f"{__name__}.export:export_upscaler", **EXPORT),
     },
     load=f"{__name__}.upscaler:Upscaler.load",
     command="upscale",
-    modules=MODULES,
+    modules={"torch": f"{TORCH}, upscale --runtime torch"} | MODULES,
     tasks=("superresolution",),
     makes=f"{__name__}:makes",
     recipe_of="inkwash.systems.pictures.formats:recorded",
@@ -36,10 +41,11 @@ EDITING = System(
         "edit": Verb(request.Edit, f"{__name__}.verbs:edit", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.TrainEditor, f"{__name__}.verbs:train_editor", **TRAIN),
         "evaluate": Verb(request.EvaluateEditor, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "export": Verb(Export, f"{__name__}.export:export_editor", **EXPORT),
     },
     load=f"{__name__}.editor:Editor.load",
     command="edit",
-    modules=MODULES,
+    modules={"torch": f"{TORCH}, edit --runtime torch"} | MODULES,
     tasks=("editing",),
     makes=f"{__name__}:makes",
     recipe_of="inkwash.systems.pictures.formats:recorded",
@@ -56,7 +62,7 @@ CASCADE = System(
         "evaluate": Verb(cascade_request.Evaluate, f"{__name__}.cascade_evaluate:evaluate", **CASCADES, **EVALUATE),
     },
     load=f"{__name__}.cascade:Cascade.load",
-    modules=MODULES,
+    modules={"torch": ""} | MODULES,
     tasks=("cascade",),
     makes=f"{__name__}:makes_by_kind",
     recipe_of="inkwash.systems.pictures.formats:recorded",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 Array = np.ndarray
 HALVINGS = 40  # of the interval in which a shift lies: to 2^-40 of a few times the range
 
 
-def consistent(picture: Tensor, low: Tensor, factor: int) -> Tensor:
-    """The nearest picture (B, C, factor h, factor w) whose means of squares are `low` (B, C, h, w)."""
-    off = low - avg_pool2d(picture, factor)
-    return picture + off.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+def consistent(picture: Any, low: Any, factor: int) -> Any:
+    """The nearest picture (B, C, factor h, factor w) whose means of squares are `low` (B, C, h, w), of NumPy or
+    torch."""
+    count, channels, height, width = low.shape
+    squares = picture.reshape(count, channels, height, factor, width, factor)
+    off = low - squares.mean((3, 5))
+    return (squares + off[:, :, :, None, :, None]).reshape(picture.shape)
 
 
 def reduced(picture: Array, factor: int) -> Array:

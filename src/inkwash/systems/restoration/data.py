@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from PIL import Image
 
 from inkwash.codecs.picture_files import is_hidden, is_picture, stem_of
 from inkwash.errors import UserError
-from inkwash.progress import Progress
+from inkwash.progress import Progress, free_memory
 from inkwash.systems.restoration.degradations import TASKS, make_small
 from inkwash.systems.restoration.levels import Array, white_of
 from inkwash.systems.restoration.photos import read_photo
 from inkwash.systems.splits import check_group, digest, group_of, read_list
 from inkwash.systems.splits import split as split_examples
-from inkwash.training.data import batches
-from inkwash.training.memory import available_memory
 from inkwash.weights.files import files_below
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RESULT = re.compile(r"(.+)-x\d(-\d+|-spread)?")  # what `upscale` writes beside a picture
 
 
 class Example(NamedTuple):
@@ -54,7 +58,7 @@ def read_pictures(
     """
     files, _ = picture_files(folder)
     listed, groups = read_list(folder, group, [stem_of(file.name) for file in files], note)
-    examples, taken, free, dark = list[Example](), 0, available_memory(torch.device("cpu")), list[str]()
+    examples, taken, free, dark = list[Example](), 0, free_memory(), list[str]()
     for done, file in enumerate(files, 1):
         pixels = read_photo(file).pixels
         taken += 3 * pixels.shape[0] * pixels.shape[1]
@@ -77,12 +81,17 @@ def read_pictures(
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All pictures below a folder, and what else lies there but hidden files and links to nowhere. UserError
-    for none, and for two of one name, whose results would have one, too."""
+    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale`
+    made of them earlier, too. UserError for none, and for two of one name, whose results would have one, too."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures is needed")
     everything = [file for file in files_below(folder) if file.is_file() and not is_hidden(file, folder)]
-    files = [file for file in everything if is_picture(file)]
+    pictures = {(file.parent, file.stem) for file in everything if is_picture(file)}
+    files = [
+        file
+        for file in everything
+        if is_picture(file) and not ((ours := RESULT.fullmatch(file.stem)) and (file.parent, ours[1]) in pictures)
+    ]
     if not files:
         raise UserError(f"{folder}: no pictures there; PNG, JPEG, WebP, TIFF, BMP and GIF are read")
     names: dict[str, Path] = {}
@@ -92,7 +101,8 @@ def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
             same = [one.relative_to(folder).as_posix() for one in (names[stem], file)]
             raise UserError(f"two pictures are called {stem}: {same[0]} and {same[1]}; rename one")
         names[stem] = file
-    return files, [file for file in everything if not is_picture(file)]
+    taken = {*files}
+    return files, [file for file in everything if file not in taken]
 
 
 def to_bytes(pixels: Array) -> Array:
@@ -107,27 +117,35 @@ def split(pictures: Pictures, folder: Path) -> tuple[list[Example], list[Example
 
 
 def loader(
-    examples: Sequence[Example], size: int, batch_size: int, seed: int, degrade: Degrade
+    examples: Sequence[Example], size: int, batch_size: int, seed: int, degrade: Degrade, zoom: float = 1.0
 ) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"x": (batch_size, 3, size, size) from -1 to 1} and what `degrade`, (square from 0 to 1, generator),
-    makes of each."""
+    makes of each; see `square`."""
+    import torch
+
+    from inkwash.training.data import batches
+
     order = batches(len(examples), batch_size, seed)
 
     def batch(k: int) -> dict[str, Tensor]:
         made = []
         for place, row in enumerate(order(k).tolist()):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, k, place))))
-            x = square(examples[row].picture, size, rng)
+            x = square(examples[row].picture, size, rng, zoom)
             made.append({"x": to_planes(x)} | degrade(x, rng))
         return {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
 
     return batch
 
 
-def square(picture: Array, size: int, rng: np.random.Generator) -> Array:
-    """(size, size, 3) float64 from 0 to 1, cut out at random, turned and mirrored; a smaller picture is mirrored
-    beyond its edges."""
-    cut = window(picture, size, lambda most: int(rng.integers(0, most + 1)))
+def square(picture: Array, size: int, rng: np.random.Generator, zoom: float = 1.0) -> Array:
+    """(size, size, 3) float64 from 0 to 1, cut out at random, up to `zoom` times larger and then made small, turned
+    and mirrored; a smaller picture is mirrored beyond its edges."""
+    largest = max(1.0, min(zoom, min(picture.shape[:2]) / size))
+    side = round(size * math.exp(rng.uniform(0, math.log(largest))))
+    cut = window(picture, side, lambda most: int(rng.integers(0, most + 1)))
+    if side > size:
+        cut = np.asarray(Image.fromarray(cut).resize((size, size), Image.Resampling.BICUBIC))
     cut = cut.swapaxes(0, 1) if rng.random() < 0.5 else cut
     for axis in (0, 1):
         cut = np.flip(cut, axis) if rng.random() < 0.5 else cut

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from inkwash.diffusion.arrays import namespace, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.restoration.levels import (
+    COLOURS,
     Array,
     check_memory,
     check_picture,
@@ -23,8 +23,10 @@ from inkwash.systems.restoration.levels import (
 )
 from inkwash.systems.restoration.masks import canvas, surrounding
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
-from inkwash.systems.restoration.networks import COLOURS
 from inkwash.systems.restoration.options import check_options
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_OUTPAINT = 0.45  # of a side, on each side
 
@@ -113,25 +115,27 @@ class Editor(RestorationModel):
         return Edited(stack, spread_of(stack, white), np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
 
     def fill(
-        self, source: Tensor, hole: Array | None, seed: int, steps: int | None, progress: Progress | None = None
-    ) -> Tensor:
+        self, source: Any, hole: Array | None, seed: int, steps: int | None, progress: Progress | None = None
+    ) -> Any:
         """(1, 3, H, W) from -1 to 1, with a hole (H, W) or None, -> a sample of the same shape."""
         height, width = source.shape[2:]
-        missing = torch.zeros(1, 1, height, width) if hole is None else torch.from_numpy(hole).float()[None, None]
-        concat = self.padded(with_missing(source, missing))
-        mask = None if hole is None else (concat[:, COLOURS:] > 0).expand(-1, COLOURS, -1, -1)
-        scale = self.config["residual"]
-        drawn = self.draw(concat[:, :COLOURS], scale, {"concat": concat}, [seed], steps, mask, progress=progress)
+        missing = np.zeros((1, 1, height, width), np.float32)
+        if hole is not None:
+            missing[0, 0] = hole
+        concat = self.padded(with_missing(numpy(source), missing))
+        base, scale = concat[:, :COLOURS], self.config["residual"]
+        mask = None if hole is None else namespace(concat).broadcast_to(concat[:, COLOURS:] > 0, base.shape)
+        drawn = self.draw(base, scale, {"concat": concat}, [seed], steps, mask, progress=progress)
         return drawn[..., :height, :width]
 
-    def base(self, batch: Batch) -> Tensor:
+    def base(self, batch: Batch) -> Any:
         return with_missing(batch["source"], batch["missing"])[:, :COLOURS]
 
-    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+    def answer(self, batch: Batch, seed: int, steps: int) -> Any:
         hole = batch["drawn"][0, 0].numpy() if batch["missing"].any() else None
         return self.fill(batch["source"], hole, seed, steps)
 
-    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], Any]:
         """What is learned from: states, what the network is told of them, and what of them counts."""
         concat = with_missing(batch["source"], batch["missing"])
         state = (batch["x"] - concat[:, :COLOURS]) / self.config["residual"]
@@ -146,6 +150,7 @@ def check_mask(mask: Array, picture: Array) -> None:
         raise UserError(f"mask: {mask.min()} to {mask.max()}: numbers from 0 to 1 are needed, some of them above 0")
 
 
-def with_missing(source: Tensor, missing: Tensor) -> Tensor:
-    """(B, 3, H, W) and (B, 1, H, W), 1 where nothing is known -> (B, 4, H, W), 0 in the colours there."""
-    return torch.cat([source * (1 - missing), missing], 1)
+def with_missing(source: Any, missing: Any) -> Any:
+    """(B, 3, H, W) and (B, 1, H, W), 1 where nothing is known, of NumPy or torch -> (B, 4, H, W), 0 in the colours
+    there."""
+    return namespace(source).concatenate([source * (1 - missing), missing], 1)

@@ -18,7 +18,7 @@ from inkwash.systems import report
 from inkwash.systems.base import Context
 from inkwash.systems.report import Report, Row, bootstrap, names_of, row
 from inkwash.systems.restoration import metrics
-from inkwash.systems.restoration.data import Example, read_pictures, window
+from inkwash.systems.restoration.data import Example, read_pictures, square
 from inkwash.systems.restoration.degradations import TASKS, make_small
 from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.levels import Array
@@ -29,7 +29,8 @@ from inkwash.systems.splits import unseen
 SAMPLES = 4  # of each picture, if it is not said
 JUDGE = "EfficientNet-Lite0 Frechet distance"  # by a network of others that nothing here was trained by
 METHODS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
-TITLE = "Squares from the middle of pictures that no model here has seen"
+TITLE = "Squares of pictures that no model here has seen"
+SQUARES = 64  # at least, of all pictures together
 
 
 class Case(NamedTuple):
@@ -57,12 +58,14 @@ def measure(request: Any, model: RestorationModel, context: Context) -> Report:
     check_models(models)
     examples = unseen(data.examples, data.listed, models, lambda text: context.tell(Note(text)))
     sources = [Source(name, partial(ask, one, request)) for name, one in zip(names_of(request), models, strict=True)]
+    side = side_of(model, examples)
+    truths = squares(examples, side, model.config["zoom"], request.seed)
     figures: Callable[[Case, Array], dict[str, float]]
     if isinstance(model, Upscaler):
-        made, figures = list(upscaling_cases(model, examples, request.seed)), partial(upscaling_figures, model)
+        made, figures = list(upscaling_cases(model, truths, request.seed)), partial(upscaling_figures, model)
         sources += resampled(model.factor)
     else:
-        made, figures = list(editing_cases(model, examples, request.seed)), editing_figures
+        made, figures = list(editing_cases(model, truths, request.seed)), editing_figures
         sources += fills()
     rows, seconds = list[Row](), dict[str, float]()
     for number, source in enumerate(sources):
@@ -82,7 +85,8 @@ def measure(request: Any, model: RestorationModel, context: Context) -> Report:
         model=settings(request, model),
         data={
             "split": f"{len(examples)} pictures that were neither learned from nor chosen by",
-            "side": side_of(model),
+            "side": side,
+            "squares": len(truths),
             "pictures": [example.name for example in examples],
             "chosen_by": sorted(model.config["choices"].values()),
         },
@@ -115,10 +119,20 @@ def check_models(models: Sequence[RestorationModel]) -> None:
             raise UserError(f"beside: a model that does not know {', '.join(missing)}, which the other does")
 
 
-def side_of(model: RestorationModel) -> int:
-    """Of the squares that are measured: twice those that were learned from."""
-    side = 2 * int(model.config["size"])
-    return side - side % model.factor if isinstance(model, Upscaler) else side
+def side_of(model: RestorationModel, examples: Sequence[Example]) -> int:
+    """Of the squares that are measured: twice those that were learned from, if every picture is so large."""
+    size, least = int(model.config["size"]), min(min(one.picture.shape[:2]) for one in examples)
+    side: int = max(size, min(2 * size, least))
+    return side - side % (model.factor if isinstance(model, Upscaler) else 1)
+
+
+def squares(examples: Sequence[Example], side: int, zoom: float, seed: int) -> list[Array]:
+    """(side, side, 3) uint8, cut as for training: as many of each picture, which make `SQUARES` or more."""
+    count = math.ceil(SQUARES / len(examples))
+    cut = [
+        square(one.picture, side, rng_of(seed, i, j), zoom) for i, one in enumerate(examples) for j in range(count)
+    ]
+    return [to_eight_bits(one) for one in cut]
 
 
 def ask(model: RestorationModel, request: Any, case: Case) -> Array:
@@ -131,24 +145,22 @@ def ask(model: RestorationModel, request: Any, case: Case) -> Array:
     return model.redraw(case.source, hole, samples, case.seed, request.steps).samples
 
 
-def upscaling_cases(model: Upscaler, examples: Sequence[Example], seed: int) -> Iterator[Case]:
+def upscaling_cases(model: Upscaler, truths: Sequence[Array], seed: int) -> Iterator[Case]:
     """Small pictures as means of areas; and, if that is not all that was learned from, spoiled as there."""
     names = model.config["degradations"]
     kinds = {"means of areas": ["area"]} | ({"as learned from": names} if names != ["area"] else {})
     for number, (kind, ways) in enumerate(kinds.items()):
-        for i, example in enumerate(examples):
-            truth = window(example.picture, side_of(model))
+        for i, truth in enumerate(truths):
             small = make_small(truth / 255, model.factor, ways, rng_of(seed, number, i))
             yield Case(truth, to_eight_bits(small), None, {"input": kind}, seed_of(seed, number, i))
 
 
-def editing_cases(model: RestorationModel, examples: Sequence[Example], seed: int) -> Iterator[Case]:
-    """Every task on every picture."""
+def editing_cases(model: RestorationModel, truths: Sequence[Array], seed: int) -> Iterator[Case]:
+    """Every task on every square."""
     for number, task in enumerate(TASKS):
         if task not in model.config["tasks"]:
             continue
-        for i, example in enumerate(examples):
-            truth = window(example.picture, side_of(model))
+        for i, truth in enumerate(truths):
             source, hole = TASKS[task].degrade(truth / 255, rng_of(seed, number, i))
             yield Case(truth, to_eight_bits(source), hole, {"task": task}, seed_of(seed, number, i))
 

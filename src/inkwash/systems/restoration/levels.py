@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from inkwash.codecs.picture_files import DARK
+from inkwash.diffusion.arrays import numpy
 from inkwash.errors import UserError
-from inkwash.training.memory import available_memory
+from inkwash.progress import free_memory
 
 Array = np.ndarray
+COLOURS = 3
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (Rec. 601)
 WORKING = 60  # numbers of each pixel that sampling holds at its height, beside the samples
 
@@ -30,15 +32,15 @@ def white_of(picture: Array) -> int:
     return high if 0 < high < 65535 // DARK else 65535
 
 
-def to_network(picture: Array, white: int) -> Tensor:
+def to_network(picture: Array, white: int) -> Array:
     """(H, W) or (H, W, 3) -> (1, 3, H, W) from -1 to 1, grey in all three."""
     colours = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
-    return torch.from_numpy(colours.astype(np.float32) / white * 2 - 1).permute(2, 0, 1)[None].contiguous()
+    return np.ascontiguousarray((colours.astype(np.float32) / white * 2 - 1).transpose(2, 0, 1)[None])
 
 
-def from_network(x: Tensor, white: int, grey: bool) -> Array:
-    """(1, 3, H, W) -> float64 (H, W, 3) from 0 to white; grey: (H, W), the mean of all three."""
-    values = (x[0].permute(1, 2, 0).numpy(force=True).astype(np.float64) + 1) / 2 * white
+def from_network(x: Any, white: int, grey: bool) -> Array:
+    """(1, 3, H, W) of NumPy or torch -> float64 (H, W, 3) from 0 to white; grey: (H, W), the mean of all three."""
+    values: Array = (numpy(x)[0].transpose(1, 2, 0).astype(np.float64) + 1) / 2 * white
     return values.mean(-1) if grey else values
 
 
@@ -61,7 +63,7 @@ def luma(picture: Array) -> Array:
 
 def check_memory(height: int, width: int, samples: int) -> None:
     """UserError where a picture of this size needs more memory than is free."""
-    needed, free = 4.0 * height * width * (WORKING + 3 * samples), available_memory(torch.device("cpu"))
+    needed, free = 4.0 * height * width * (WORKING + 3 * samples), free_memory()
     if needed > free:
         raise UserError(
             f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "

@@ -5,50 +5,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from inkwash import diffusion
+from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
 from inkwash.systems.restoration.consistency import consistent
-from inkwash.systems.restoration.networks import RestorationNetwork
+from inkwash.systems.restoration.graphs import GraphNetwork
 from inkwash.systems.torch_model import TorchModel
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_SAMPLES = 1000
 OVERLAP = 16  # pixels that two windows share at least
 Progress = Callable[[int, int], None]
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 # of the facts of both kinds
-KEYS = ("engine", "objective", "size", "steps", "samples", "residual", "degradation", "train", "choices")
+KEYS = ("engine", "objective", "size", "zoom", "steps", "samples", "residual", "degradation", "train", "choices")
 
 
 class RestorationModel(TorchModel):
     """What both kinds share.
 
     facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
-    steps, samples, degradation (in words: what it undoes), train and choices (digests of the pictures that it has
-    seen), residual (the root mean square of what is to change in a source), and the network's own.
+    zoom (they were cut up to so many times larger, and made small), steps, samples, degradation (in words: what it
+    undoes), train and choices (digests of the pictures that it has seen), residual (the root mean square of what is
+    to change in a source), and the network's own.
     """
 
+    has_graphs = True
     parametrization: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]  # of the facts of this kind
 
-    def __init__(self, network: RestorationNetwork, config: dict[str, Any]) -> None:
-        self.network: RestorationNetwork = network
+    def __init__(self, network: Any, config: dict[str, Any]) -> None:
+        self.network: Any = network
         self.config = config
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        for key in (*KEYS, *cls.keys):
-            facts[key]
+        import torch
+
+        from inkwash.systems.restoration.networks import RestorationNetwork
+
         network: Any = RestorationNetwork(**facts["network"])
-        return cls(network.to(memory_format=torch.channels_last), facts)  # faster on a CPU
+        return cls(network.to(memory_format=torch.channels_last), cls.checked(facts))  # faster on a CPU
+
+    @classmethod
+    def on_graphs(cls, facts: dict[str, Any], folder: Path, threads: int | None) -> Self:
+        return cls(GraphNetwork(folder, facts["network"], threads), cls.checked(facts))
+
+    @classmethod
+    def checked(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        """KeyError where one is missing."""
+        return facts | {key: facts[key] for key in (*KEYS, *cls.keys)}
 
     def facts(self) -> dict[str, Any]:
         return self.config
@@ -62,16 +78,16 @@ class RestorationModel(TorchModel):
 
     def draw(
         self,
-        base: Tensor,
+        base: Any,
         scale: float,
-        condition: dict[str, Tensor],
+        condition: dict[str, Any],
         seeds: Sequence[int],
         steps: int | None = None,
-        mask: Tensor | None = None,
-        low: Tensor | None = None,
+        mask: Any = None,
+        low: Any = None,
         until: float = 0.0,
         progress: Progress | None = None,
-    ) -> Tensor:
+    ) -> Any:
         """Samples base + scale state, (B, 3, H, W) from -1 to 1, by windows where they are more than twice as large
         as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. low: what
         each step is consistent with. until: the steps end early, with the pictures as they are in noise at this
@@ -84,9 +100,9 @@ class RestorationModel(TorchModel):
         process = self.denoiser.process
         at = process.at(until)
         end = process.at(float(process.schedule.sigma_to_t(at.sigma / at.alpha / scale))) if until else at
-        with torch.no_grad():
+        with no_grad(base):
             if plain:
-                state = denoise(torch.zeros_like(base), diffusion.cosine().at(0.0), condition).x0
+                state = denoise(namespace(base).zeros_like(base), diffusion.cosine().at(0.0), condition).x0
                 state = state if mask is None else state * mask
             else:
                 state = diffusion.sample(
@@ -100,28 +116,24 @@ class RestorationModel(TorchModel):
                     device=self.device,
                     progress=progress,
                 )
-        sample: Tensor = at.alpha * (base + scale / end.alpha * state)
-        return sample
+        return at.alpha * (base + scale / end.alpha * state)
 
-    def base(self, batch: Batch) -> Tensor:
+    def base(self, batch: Batch) -> Any:
         """The sources of a batch, (B, 3, H, W), which are changed."""
         raise NotImplementedError
 
-    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+    def answer(self, batch: Batch, seed: int, steps: int) -> Any:
         """A sample of a batch of one."""
         raise NotImplementedError
 
-    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], Any]:
         """What is learned from: states, what the network is told of them, and what of them counts; None for all."""
         raise NotImplementedError
 
-    def padded(self, x: Tensor) -> Tensor:
-        """(1, C, H, W), mirrored beyond its edges to multiples of the network's patch."""
+    def padded(self, x: Any) -> Any:
+        """(1, C, H, W) as the network takes it, mirrored beyond its edges to multiples of the network's patch."""
         rows, columns = (-side % self.network.patch for side in x.shape[2:])
-        if not rows and not columns:
-            return x.to(self.device)
-        wider = np.pad(x.numpy(force=True), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric")
-        return torch.from_numpy(wider).to(self.device)
+        return self.array(np.pad(numpy(x), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric"))
 
     def seeds(self, seed: int, samples: int | None) -> list[int]:
         check_seed(seed)
@@ -132,7 +144,7 @@ class RestorationModel(TorchModel):
 
 
 @diffusion.x0_guide()
-def in_range(x0: Any, t: Any, base: Tensor, scale: float, low: Tensor | None = None) -> Any:
+def in_range(x0: Any, t: Any, base: Any, scale: float, low: Any = None) -> Any:
     """Of the state of a picture base + scale x0 the one of that picture from -1 to 1 and, with `low`, consistent with
     that."""
     picture = (base + scale * x0).clip(-1, 1)
@@ -141,9 +153,10 @@ def in_range(x0: Any, t: Any, base: Tensor, scale: float, low: Tensor | None = N
     return (picture - base) / scale
 
 
-def plain_answer(network: Any, x: Tensor, t: Any, condition: Any) -> Prediction:
+def plain_answer(network: Any, x: Any, t: Any, condition: Any) -> Prediction:
     """What the network says without noise, and without a time."""
-    return Prediction(network(torch.zeros_like(x), torch.zeros(len(x), device=x.device), **condition))
+    zeros = namespace(x).zeros_like(x)
+    return Prediction(network(zeros, zeros[:, 0, 0, 0], **condition))
 
 
 def in_all(progress: Progress | None, number: int, of: int) -> Progress | None:

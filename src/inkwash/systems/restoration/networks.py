@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from inkwash.networks.layers import sinusoidal_embedding
 from inkwash.networks.unet import UNet
-
-COLOURS = 3
+from inkwash.systems.restoration.levels import COLOURS
 
 
 class RestorationNetwork(nn.Module):

@@ -50,6 +50,8 @@ class Shared:
     engine     diffusion; or plain: the same network without noise and time, by the absolute error
     objective  l2 keeps samples diverse, l1 makes them alike (Palette, 2111.05826, section 5)
     size       of the squares that are learned from, in pixels; less what patch and factor do not divide
+    zoom       they are cut up to so many times larger, where a picture is, and made small: for large photographs,
+               whose single pixels show little
     widths, layers, patch  of the network, see `RestorationNetwork`
     """
 
@@ -59,6 +61,7 @@ class Shared:
     engine: Literal["diffusion", "plain"] = "diffusion"
     objective: Literal["l2", "l1"] = "l2"
     size: Annotated[int, Ge(16), Le(1024)] = 64
+    zoom: Annotated[float, Ge(1), Le(64)] = 1.0
     widths: list[Width] = field(default_factory=lambda: [32, 48, 64])
     layers: Depth = 1
     patch: Annotated[int, Ge(1), Le(8)] = 2
@@ -95,8 +98,8 @@ def train_model(
     note(f"it learns to undo: {facts['degradation']}")
     torch.manual_seed(recipe.fit.seed)
     model = new_model(recipe, kind, network, facts, training, choices)
-    batch = loader(training, model.config["size"], recipe.fit.batch_size, recipe.fit.seed, degrade)
-    judged = loader(choices, model.config["size"], recipe.fit.batch_size, recipe.fit.seed, degrade)
+    cut = partial(loader, size=model.config["size"], batch_size=recipe.fit.batch_size, seed=recipe.fit.seed)
+    batch, judged = (cut(part, degrade=degrade, zoom=recipe.zoom) for part in (training, choices))
     model.config["residual"] = residual_of(model, batch)
     fit_model(recipe, model, batch, judged, folder, monitor)
 
@@ -149,6 +152,7 @@ def new_model(
         "engine": recipe.engine,
         "objective": recipe.objective,
         "size": side,
+        "zoom": recipe.zoom,
         "residual": 1.0,
         "steps": STEPS,
         "network": config,

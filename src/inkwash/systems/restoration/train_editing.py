@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -50,5 +50,5 @@ def weights_of(recipe: Recipe) -> dict[str, float]:
 
 
 def default_recipe(data: Path) -> Recipe:
-    """For pictures of one's own."""
-    return load_recipe(RECIPES / "retouch.toml", Recipe, data=data)
+    """For pictures of one's own, at the size at which they are."""
+    return replace(load_recipe(RECIPES / "retouch.toml", Recipe, data=data), zoom=1.0)

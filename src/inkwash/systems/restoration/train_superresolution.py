@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,5 +52,5 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 
 def default_recipe(data: Path) -> Recipe:
-    """For pictures of one's own."""
-    return load_recipe(RECIPES / "photos.toml", Recipe, data=data)
+    """For pictures of one's own, at the size at which they are."""
+    return replace(load_recipe(RECIPES / "photos.toml", Recipe, data=data), zoom=1.0)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from inkwash.diffusion.arrays import constant, like, namespace
 from inkwash.diffusion.noise import Noise
 from inkwash.errors import UserError
 from inkwash.systems.restoration.consistency import rounded_consistently
@@ -24,7 +23,11 @@ from inkwash.systems.restoration.levels import (
 )
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 
+if TYPE_CHECKING:
+    import torch
+
 MOST_NOISE = 0.5  # largest time to which a small picture is noised
+SLOPE = -0.75  # of the bicubic kernel at a distance of 1
 
 
 class Upscaler(RestorationModel):
@@ -76,46 +79,49 @@ class Upscaler(RestorationModel):
 
     def enlarge(
         self,
-        low: Tensor,
+        low: Any,
         seeds: Sequence[int],
         steps: int | None = None,
         project: bool = False,
         noise_level: float | None = None,
         noised: bool = False,
-        label: Tensor | None = None,
+        label: Any = None,
         until: float = 0.0,
         progress: Progress | None = None,
-    ) -> Tensor:
-        """(B, 3, h, w) from -1 to 1 -> (B, 3, factor h, factor w). noised: `low` is at the time `noise_level`
-        already, the state of a first stage that was stopped there (truncated conditioning augmentation). label: of a
-        stage of a cascade, which is told the kind. until: it is itself stopped there, see `draw`."""
+    ) -> Any:
+        """(B, 3, h, w) from -1 to 1, as the network takes it, -> (B, 3, factor h, factor w). noised: `low` is at the
+        time `noise_level` already, the state of a first stage that was stopped there (truncated conditioning
+        augmentation). label: of a stage of a cascade, which is told the kind. until: it is itself stopped there, see
+        `draw`."""
         level = self.config["noise_level"] if noise_level is None else noise_level
         if not 0 <= level <= MOST_NOISE:
             raise UserError(f"noise_level = {level}: choose a number from 0 to {MOST_NOISE}")
         at, known = self.denoiser.process.at(level), low
         if level and not noised:
-            noise = Noise(seeds, tuple(low.shape[1:]), "small", device=low.device).normal()
+            noise = Noise(seeds, tuple(low.shape[1:]), "small", device=self.device).normal()
             known = self.denoiser.process.noise(low, at, noise)
         base, scale = self.seen(known / at.alpha, at.sigma / at.alpha)
-        condition = {"concat": base, "noise_level": torch.full((len(low),), level).to(low)} | told(label)
+        condition = {"concat": base, "noise_level": like([level] * len(low), low)} | told(label)
         return self.draw(base, float(scale), condition, seeds, steps, None, low if project else None, until, progress)
 
-    def seen(self, small: Tensor, noise: Any) -> tuple[Tensor, Any]:
+    def seen(self, small: Any, noise: Any) -> tuple[Any, Any]:
         """Of small pictures (B, 3, h, w) with noise of this deviation, a number or (B, 1, 1, 1), the large ones that
         the network sees and changes, and the deviation of what is to change in them."""
         return enlarged(small, self.factor), (self.config["residual"] ** 2 + noise**2) ** 0.5
 
-    def base(self, batch: Batch) -> Tensor:
+    def base(self, batch: Batch) -> Any:
         return enlarged(batch["low"], self.factor)
 
-    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
+    def answer(self, batch: Batch, seed: int, steps: int) -> Any:
         label = batch.get("label")
         label = None if label is None else label.to(self.device)
         return self.enlarge(batch["low"].to(self.device), [seed], steps, label=label)
 
-    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], None]:
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], None]:
         """What is learned from: states, and what the network is told of them. Each small picture is noised to a time
         of its own, and divided by what is left of it there; of a plain model it stays as it is."""
+        import torch
+
         low, process = batch["low"], self.denoiser.process
         level = self.most_noise * torch.rand(len(low), generator=generator, device=low.device)
         at = process.at(level.reshape(-1, 1, 1, 1))
@@ -129,11 +135,30 @@ class Upscaler(RestorationModel):
         return 0.0 if self.config["engine"] == "plain" else MOST_NOISE
 
 
-def told(label: Tensor | None) -> dict[str, Tensor]:
+def told(label: Any) -> dict[str, Any]:
     """What the network's condition has of a kind, where there is one."""
     return {} if label is None else {"label": label}
 
 
-def enlarged(low: Tensor, factor: int) -> Tensor:
-    """(B, C, h, w) -> (B, C, factor h, factor w), bicubic."""
-    return F.interpolate(low, scale_factor=factor, mode="bicubic", align_corners=False)
+def enlarged(low: Any, factor: int) -> Any:
+    """(B, C, h, w) of NumPy or torch -> (B, C, factor h, factor w), bicubic; beyond its edges it goes on as they
+    are."""
+    xp, device = namespace(low), low.device
+    for axis in (2, 3):
+        total: Any = 0.0
+        for place, weight in taps(low.shape[axis], factor):
+            neighbour = low[(slice(None),) * axis + (place(xp, xp.int64, device),)]
+            total = total + neighbour * weight(xp, low.dtype, device).reshape(-1, *[1] * (3 - axis))
+        low = total
+    return low
+
+
+@lru_cache(16)
+def taps(side: int, factor: int) -> list[tuple[Any, Any]]:
+    """Of each place of a side that is made `factor` times as long the four next to it and their weights, as
+    `constant`s: cubic convolution (Keys 1981)."""
+    place = (np.arange(side * factor) + 0.5) / factor - 0.5
+    index = np.floor(place).astype(int) + np.arange(-1, 3)[:, None]
+    d, a = np.abs(place - index), SLOPE
+    weight = np.where(d <= 1, ((a + 2) * d - (a + 3)) * d**2 + 1, a * (((d - 5) * d + 8) * d - 4))
+    return [(constant(i), constant(w)) for i, w in zip(index.clip(0, side - 1), weight, strict=True)]

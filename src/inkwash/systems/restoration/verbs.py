@@ -18,7 +18,6 @@ from inkwash.progress import Note
 from inkwash.systems.base import Context, Result, on_progress, recipe
 from inkwash.systems.picture_folders import on_picture, room_on_disk
 from inkwash.systems.pictures.data import load_mask, same_shape
-from inkwash.systems.restoration import train_editing, train_superresolution
 from inkwash.systems.restoration.data import picture_files
 from inkwash.systems.restoration.levels import Array, spread_of, white_of
 from inkwash.systems.restoration.output import invented_facts, write_samples
@@ -55,6 +54,7 @@ def upscale(requests: list[Upscale], context: Context) -> Iterator[Result]:
             photos = [enlarged_photo(photo, one) for one in made]
             spread = spread_of(made, white_of(photo.pixels))
             facts = recipe("superresolution", "upscale", replace(request, pictures=own), model, context)
+            facts |= {"runtime": model.runtime}
             target = context.folder / f"{of}-{stem}-x{model.factor}"
             with room_on_disk(context):
                 written = write_samples(photos, kind, spread, target, facts)
@@ -76,7 +76,8 @@ def edit(requests: list[Edit], context: Context) -> Iterator[Result]:
             )  # fmt: skip
             photos = [edited_photo(photo, one) for one in found.samples]
             kind = format_for(photos[0], request.format, lossless=True)
-        facts = recipe("editing", "edit", request, model, context) | {"invented": invented_facts(found.invented)}
+        facts = recipe("editing", "edit", request, model, context)
+        facts |= {"invented": invented_facts(found.invented), "runtime": model.runtime}
         with room_on_disk(context):
             files = write_samples(photos, kind, found.spread, context.folder / str(of), facts, found.invented)
         row = row_of(Path(request.picture.name).stem, photos[0].pixels, len(photos), found.spread[found.invented])
@@ -88,7 +89,9 @@ def photo_files(folder: Path, context: Context) -> list[tuple[str, Path]]:
     files, others = picture_files(folder)
     if others:
         some = ", ".join(file.name for file in others[:3])
-        context.tell(Note(f"{len(others)} files are no pictures that are read, and are left out: {some}"))
+        context.tell(
+            Note(f"{len(others)} files are no pictures, or come from an earlier run, and are left out: {some}")
+        )
     return [(file.stem, file) for file in files]
 
 
@@ -160,5 +163,17 @@ def row_of(name: str, pixels: Array, samples: int, spread: Array) -> dict[str, A
     return row
 
 
-train_upscaler = partial(run_training, tasks=UPSCALERS, default=train_superresolution.default_recipe)
-train_editor = partial(run_training, tasks=EDITORS, default=train_editing.default_recipe)
+def upscaling_recipe(data: Path) -> Any:
+    from inkwash.systems.restoration.train_superresolution import default_recipe
+
+    return default_recipe(data)
+
+
+def editing_recipe(data: Path) -> Any:
+    from inkwash.systems.restoration.train_editing import default_recipe
+
+    return default_recipe(data)
+
+
+train_upscaler = partial(run_training, tasks=UPSCALERS, default=upscaling_recipe)
+train_editor = partial(run_training, tasks=EDITORS, default=editing_recipe)

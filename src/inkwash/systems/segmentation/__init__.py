@@ -3,6 +3,7 @@
 from typing import Any
 
 from inkwash.systems.base import EVALUATE, System, Verb
+from inkwash.systems.export import EXPORT
 from inkwash.systems.segmentation import request
 from inkwash.systems.train import TRAIN
 from inkwash.systems.tune import TUNE
@@ -17,7 +18,7 @@ SYSTEM = System(
         "segment": Verb(request.Segment, f"{__name__}.verbs:segment", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.Train, f"{__name__}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
-        "export": Verb(request.Export, f"{__name__}.export:export", lasting=True, out="MODEL", takes=()),
+        "export": Verb(request.Export, f"{__name__}.export:export", **EXPORT),
         "tune": Verb(request.Tune, f"{__name__}.verbs:tune", **LIMITS, **TUNE),
     },
     load=f"{__name__}.model:SegmentationModel.load",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.codecs.picture_files import Array, check, normalised
+from inkwash.codecs.picture_files import Array, check, normalised, resized
 from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
@@ -21,7 +21,7 @@ from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
 from inkwash.systems.segmentation.graphs import GraphMembers
 from inkwash.systems.segmentation.objects import class_map, find_objects, sizes_of
-from inkwash.systems.segmentation.sizes import check_memory, middle, resized, working_size
+from inkwash.systems.segmentation.sizes import check_memory, middle, working_size
 from inkwash.systems.torch_model import TorchModel
 from inkwash.training.tune import Problem
 
@@ -165,14 +165,6 @@ class SegmentationModel(TorchModel):
         cut: Array = ((found + 1) / 2).clip(0, 1)[..., : shape[0], : shape[1]]
         return cut
 
-    def array(self, x: Array) -> Any:
-        """What the network takes."""
-        if self.runtime == "onnx":
-            return x
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
-
     def prepare(self, picture: Array) -> tuple[Array, tuple[int, int]]:
         """The picture as the network sees it, (1, 3, h, w), mirrored beyond its edge to a size that can be halved as
         often as it has levels; and its size without that."""
@@ -207,7 +199,7 @@ class SegmentationModel(TorchModel):
                 grid,
                 seeds,
                 {"features": features[[0] * len(seeds)]},
-                device=None if self.runtime == "onnx" else self.device,
+                device=self.device,
                 progress=progress and partial(in_all, progress, done, len(batches)),
             )
             found.append(numpy(drawn))
@@ -297,7 +289,7 @@ class SegmentationModel(TorchModel):
         seeds = [(request.seed + i) % 2**64 for i in range(request.samples)]
         shape, denoise = (self.channels, size, size), diffusion.static_threshold(self.denoiser)
         grid: diffusion.Grid = diffusion.uniform(self.denoiser.process, TUNING_STEPS)
-        return Problem(denoise, shape, seeds, {"features": features}, getattr(x, "device", None)), grid
+        return Problem(denoise, shape, seeds, {"features": features}, self.device), grid
 
 
 def denoiser(network: Any, parametrization: str, schedule: str) -> Denoiser:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, MaxLen
 
-from inkwash.systems import train, tune
+from inkwash.systems import export, train, tune
 from inkwash.systems.base import File, Help, Media, Request
 
 ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")]
@@ -120,7 +120,7 @@ class Tune(tune.Tune):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Request):
+class Export(export.Export):
     """Write a model's networks as ONNX graphs beside its weights, to find masks without torch."""
 
     model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "nuclei"

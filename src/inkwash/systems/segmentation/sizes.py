@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from inkwash.codecs.picture_files import Array
 from inkwash.errors import UserError
@@ -15,16 +14,6 @@ from inkwash.progress import free_memory
 def working_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """Rows and columns of a picture as the network sees it."""
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resized(x: Array, size: tuple[int, int]) -> Array:
-    """(B, C, H, W) float32 at another size, bilinear; smaller as means of what a pixel covers."""
-    if x.shape[2:] == size:
-        return x
-    planes = [
-        Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:])
-    ]
-    return np.stack([np.asarray(plane) for plane in planes]).reshape(*x.shape[:2], *size)
 
 
 def middle(x: Array, size: int) -> Array:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkwash.codecs.picture_files import Array, is_grey, normalised
+from inkwash.codecs.picture_files import Array, is_grey, normalised, resized
 from inkwash.systems.augment import ZOOM, recoloured
 from inkwash.systems.segmentation.data import Example
 from inkwash.systems.segmentation.objects import distances
-from inkwash.systems.segmentation.sizes import resized, working_size
+from inkwash.systems.segmentation.sizes import working_size
 from inkwash.training.data import batches
 
 

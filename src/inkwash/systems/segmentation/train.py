@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inkwash.codecs.picture_files import Array, normalised
+from inkwash.codecs.picture_files import Array, normalised, resized
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.best import finite_samples, keep_best, save_best
@@ -25,7 +25,6 @@ from inkwash.systems.segmentation.metrics import detection_f, iou, match
 from inkwash.systems.segmentation.model import SegmentationModel, denoiser
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, sizes_of, typical
-from inkwash.systems.segmentation.sizes import resized
 from inkwash.systems.segmentation.targets import loader, prepare
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
