@@ -38,7 +38,10 @@ class Base(RestorationModel):
         """label (B, classes) -> (B, 3, size, size) from -1 to 1; until: see `draw`."""
         nothing = torch.zeros(len(label), 3, self.config["size"], self.config["size"], device=self.device)
         condition = {"label": label.to(self.device)}
-        return self.draw(nothing, self.config["residual"], condition, seeds, steps, until=until, progress=progress)
+        made: Tensor = self.draw(
+            nothing, self.config["residual"], condition, seeds, steps, until=until, progress=progress
+        )
+        return made
 
     def base(self, batch: Batch) -> Tensor:
         return torch.zeros_like(batch["x"])
