@@ -49,6 +49,7 @@ REFERENCE = {
         "inkwash.systems.restoration.upscaler.Upscaler",
         "inkwash.systems.restoration.editor.Editor",
         "inkwash.systems.restoration.editor.Edited",
+        "inkwash.systems.restoration.cascade.Cascade",
     ],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],

@@ -32,7 +32,7 @@ from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator, frozen
 from inkwash.systems.protein.networks import FrameNetwork, ProtDiffNetwork
-from inkwash.systems.restoration.networks import RestorationNetwork
+from inkwash.systems.restoration.networks import CellClassifier, RestorationNetwork
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
@@ -149,6 +149,15 @@ NETWORKS = (
             lambda: RestorationNetwork(missing=True, augmented=True, widths=(16, 16)),
             lambda net: net(noise(2, 3, 8, 8), TIME, noise(2, 4, 8, 8), TIME / 1000),
         ),
+        "picture of a kind": (
+            lambda: RestorationNetwork(widths=(16, 16), source=False, classes=7),
+            lambda net: net(noise(2, 3, 8, 8), TIME, label=LABEL),
+        ),
+        "picture of a kind beside another": (
+            lambda: RestorationNetwork(augmented=True, widths=(16, 16), classes=7),
+            lambda net: net(noise(2, 3, 8, 8), TIME, noise(2, 3, 8, 8), TIME / 1000, label=LABEL),
+        ),
+        "kinds of cells": (lambda: CellClassifier(3), lambda net: net(noise(2, 3, 32, 32))),
         "masks": (lambda: Members({"widths": [8, 8], "growth": 4}, 2), masks),
         "backbone of the paper": (  # begins with short steps
             lambda: ProtDiffNetwork(8, 2),

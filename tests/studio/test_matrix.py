@@ -78,8 +78,9 @@ def studio(tmp_path_factory):
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
     cells = tmp_path_factory.mktemp("models") / "cells"
     toy.model().save(cells)
-    folders = [cells.parent / name for name in ("shapes", "larger", "edited")]
-    for folder, made in zip(folders, (boxes.model(), restoration.upscaler(), restoration.editor()), strict=True):
+    folders = [cells.parent / name for name in ("shapes", "larger", "edited", "kinds")]
+    models = boxes.model(), restoration.upscaler(), restoration.editor(), restoration.cascade()
+    for folder, made in zip(folders, models, strict=True):
         made.save(folder)
     given = [word for path in (file, cells, *folders) for word in ("--model", str(path))]
     running = Running(tmp_path_factory.mktemp("studio") / "home", *given)

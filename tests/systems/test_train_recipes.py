@@ -28,7 +28,9 @@ from inkwash.systems.language.verbs import TASKS as LANGUAGE
 from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.verbs import TASKS as PICTURES
 from inkwash.systems.protein.verbs import TASKS as PROTEIN
+from inkwash.systems.restoration import cascade_train
 from inkwash.systems.restoration import train as restoration
+from inkwash.systems.restoration.cascade_verbs import TASKS as CASCADE
 from inkwash.systems.restoration.verbs import TASKS as RESTORATION
 from inkwash.systems.segmentation import train as segmentation
 from inkwash.systems.segmentation.verbs import TASKS as SEGMENTATION
@@ -49,7 +51,7 @@ from tests.systems.restoration import toy as restored
 from tests.systems.segmentation import cells
 
 RECIPES = recipes()
-TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION | DETECTION | RESTORATION
+TASKS = PICTURES | LANGUAGE | SERIES | CRYSTALS | PROTEIN | SEGMENTATION | DETECTION | RESTORATION | CASCADE
 STEPS = 4  # losses are always read after the first and the second, and after the last
 
 # What is smaller than in the recipes; a table is changed where a recipe has it. All the rest is the recipes' own.
@@ -86,6 +88,7 @@ SMALLER = {
     "segmentation": {"fit": FIT, "size": 16, "widths": [8, 8], "growth": 4},
     "superresolution": {"fit": FIT, "size": 16, "widths": [16, 16]},
     "editing": {"fit": FIT, "size": 16, "widths": [16, 16]},
+    "cascade": {"fit": FIT, "sides": [8, 16], "widths": [[8], [8]], "patches": [1, 2], "lengths": [1, 1]},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a
@@ -208,6 +211,8 @@ def small_world(monkeypatch):
     monkeypatch.setattr(segmentation, "JUDGED_STEPS", 1)
     for name in ("JUDGED", "SHOWN", "SHOWN_STEPS"):
         monkeypatch.setattr(restoration, name, 1)
+    for name in ("STEPS", "TRIED"):
+        monkeypatch.setattr(cascade_train, name, 2)
     monkeypatch.setattr(segmentation, "DEFAULTS", {"steps": 1, "samples": 2, "sampler": "ddim"})
     search = series.early_stopping_steps  # by which fewer may be of use
     monkeypatch.setattr(series, "early_stopping_steps", lambda *how, **more: max(search(*how, **more), STEPS))
@@ -237,6 +242,8 @@ def small_recipe(name, folder):
         keys["data"] = proteins.save(folder / "chains.npz", proteins.chains(30))
     if task == "detection":
         pytest.importorskip("pycocotools")
+        keys["data"] = toy.folder(folder / "shapes", 4)
+    if task == "cascade":
         keys["data"] = toy.folder(folder / "shapes", 4)
     if task == "segmentation":
         pytest.importorskip("skimage")

@@ -43,8 +43,8 @@ def test_graphs_enlarge_as_torch_does(size, options, upscaling):
     assert (graphs.runtime, other.runtime) == ("onnx", "torch")
     low = to_network(picture(1, *size), 255)
     low = low[..., : size[0] // 2 * 2, : size[1] // 2 * 2]
-    expected = other.enlarge(torch.from_numpy(low), 7, **options)
-    np.testing.assert_allclose(graphs.enlarge(low, 7, **options), expected, atol=1e-4)
+    expected = other.enlarge(torch.from_numpy(low), [7], **options)
+    np.testing.assert_allclose(graphs.enlarge(low, [7], **options), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ["diffusion", "plain"])

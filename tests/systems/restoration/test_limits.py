@@ -1,10 +1,13 @@
 """What a model narrows, and what a plan says, without being loaded."""
 
+import pytest
+
+from inkwash.errors import UserError
 from inkwash.systems import makes
 from inkwash.systems.base import File
-from inkwash.systems.restoration.limits import limits, plan
+from inkwash.systems.restoration.limits import cascade_limits, limits, plan
 from inkwash.systems.restoration.request import Edit, Upscale
-from tests.systems.restoration.toy import editor, upscaler
+from tests.systems.restoration.toy import cascade, editor, upscaler
 
 FILES = tuple(File(str(i) * 64, f"{i}.png") for i in range(3))
 
@@ -20,6 +23,21 @@ def test_defaults_are_the_models_own_and_a_plain_one_has_none(tmp_path):
     assert makes(tmp_path / "up") == "pictures 2 times larger, by diffusion"
     assert makes(tmp_path / "plain") == "pictures 2 times larger, without diffusion"
     assert makes(tmp_path / "ed") == "edited photographs (inpaint, restore), by diffusion"
+
+
+def test_a_cascade_has_its_kinds_and_without_augmentation_no_noise(tmp_path):
+    model = cascade()
+    model.save(tmp_path / "on")
+    cascade(augmentation=False, noise_level=0.0).save(tmp_path / "off")
+    model.stages[0].save(tmp_path / "stage")
+    found = cascade_limits(tmp_path / "on")
+    assert found["kind"].choices == ("disc", "square") and found["steps"].default == 2
+    assert found["noise_level"].default == 0.1 and "truncated" not in found
+    assert all(cascade_limits(tmp_path / "off")[name].absent for name in ("noise_level", "truncated"))
+    with pytest.raises(UserError, match="one stage of a cascade draws nothing alone"):
+        cascade_limits(tmp_path / "stage")
+    assert makes(tmp_path / "on") == "pictures of disc, square, 32 pixels wide"
+    assert makes(tmp_path / "stage") == "one stage of a cascade, which draws nothing alone"
 
 
 def test_a_plan_grows_with_pictures_samples_steps_and_the_factor(tmp_path):

@@ -43,18 +43,18 @@ def test_a_model_that_changes_nothing_answers_with_the_bicubic_picture():
 def test_a_small_picture_is_noised_at_sampling_time_too():
     """By the sample's own noise; a stage that was stopped at this time hands it over as it is: the same sample."""
     model, low = upscaler(), torch.from_numpy(levels.to_network(picture(), 255))
-    clean, noised = (model.enlarge(low, 3, noise_level=level) for level in (0.0, 0.3))
+    clean, noised = (model.enlarge(low, [3], noise_level=level) for level in (0.0, 0.3))
     assert (clean != noised).any()
     seen = []
     model.network.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
-    model.enlarge(low, 3, noise_level=0.3)
+    model.enlarge(low, [3], noise_level=0.3)
     at = model.denoiser.process.at(0.3)
     noise = diffusion.Noise([3], tuple(low.shape[1:]), "small", device="cpu").normal()
     z = model.denoiser.process.noise(low, at, noise)
     assert float(seen[0]["noise_level"]) == pytest.approx(0.3)
     whole = enlarged(z / at.alpha, 2)
     assert torch.allclose(seen[0]["concat"], whole[..., :32, :32])  # the first window
-    assert torch.equal(model.enlarge(z, 3, noise_level=0.3, noised=True), noised)
+    assert torch.equal(model.enlarge(z, [3], noise_level=0.3, noised=True), noised)
 
 
 def test_states_of_training_are_those_of_sampling():

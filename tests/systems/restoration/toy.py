@@ -6,6 +6,7 @@ from PIL import Image
 
 from inkwash.cli.context import Local
 from inkwash.progress import Note
+from inkwash.systems.restoration.cascade import Cascade
 from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.upscaler import Upscaler
 
@@ -36,6 +37,23 @@ def upscaler(seed=0, factor=2, **changes):
 def editor(seed=0, **changes):
     own = {"tasks": TASKS, "network": {"missing": True, "widths": [8, 8], "patch": 2}}
     return built(Editor, FACTS | own | changes, seed)
+
+
+def cascade(seed=0, **changes):
+    """Of 8, 16 and 32 pixels, of the kinds that detection's toy has."""
+    network = {"classes": 2, "widths": [8, 8], "patch": 1}
+    own = {"size": 8, "noise_level": 0.0, "augmentation": True, "factor": 2}
+    stages = [FACTS | own | {"network": network | {"source": False}}]
+    for size in (16, 32):
+        own |= {"size": size, "spectrum": np.geomspace(1, 0.01, (size // 2) ** 2).reshape(size // 2, -1).tolist()}
+        stages.append(FACTS | own | {"network": network | {"augmented": True}})
+    facts = {
+        "classes": ["disc", "square"], "noise_level": 0.1, "augmentation": True, "steps": 2, "train": [],
+        "choices": {}, "stages": stages,
+    } | changes  # fmt: skip
+    for stage in stages:
+        stage["augmentation"] = facts["augmentation"]
+    return built(Cascade, facts, seed)
 
 
 def picture(seed=0, height=24, width=30, bits=8, colours=3):

@@ -1,15 +1,19 @@
-"""Restoration: pictures from pictures, larger ones and edited ones. Two systems, since each has a word of its own on
-the command line, options of its own, and models that the other cannot use."""
+"""Restoration: pictures from pictures, larger ones and edited ones; and from nothing by stages that make them larger.
+Three systems, since each has a word of its own on the command line, options of its own, and models that the others
+cannot use."""
 
 from typing import Any
 
 from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.export import EXPORT, Export
-from inkwash.systems.restoration import request
+from inkwash.systems.restoration import cascade_request, request
 from inkwash.systems.train import TRAIN
 
 MACHINE = ("out", "device", "runtime", "threads")  # all of it computes in float32
 LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "takes": MACHINE}
+CASCADES: dict[str, Any] = {
+    "limits": f"{__name__}.limits:cascade_limits", "takes": ("out", "device", "threads"),
+}  # fmt: skip
 TORCH = "train, evaluate, export"
 MODULES = {"scipy": "", "skimage": "evaluate"}
 
@@ -47,7 +51,24 @@ EDITING = System(
     recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
-SYSTEMS = (UPSCALING, EDITING)
+CASCADE = System(
+    name="cascade",
+    help="Pictures of single objects by kind, a small one from noise made larger in stages.",
+    verbs={
+        "generate": Verb(
+            cascade_request.Generate, f"{__name__}.cascade_verbs:generate", endings=(".png",), **CASCADES
+        ),
+        "train": Verb(cascade_request.Train, f"{__name__}.cascade_verbs:train", **TRAIN),
+        "evaluate": Verb(cascade_request.Evaluate, f"{__name__}.cascade_evaluate:evaluate", **CASCADES, **EVALUATE),
+    },
+    load=f"{__name__}.cascade:Cascade.load",
+    modules={"torch": ""} | MODULES,
+    tasks=("cascade",),
+    makes=f"{__name__}:makes_by_kind",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
+)
+
+SYSTEMS = (UPSCALING, EDITING, CASCADE)
 
 
 def makes(facts: dict[str, Any]) -> str:
@@ -55,3 +76,9 @@ def makes(facts: dict[str, Any]) -> str:
     if "factor" in facts:
         return f"pictures {facts['factor']} times larger, {how}"
     return f"edited photographs ({', '.join(facts['tasks'])}), {how}"
+
+
+def makes_by_kind(facts: dict[str, Any]) -> str:
+    if "stages" not in facts:
+        return "one stage of a cascade, which draws nothing alone"
+    return f"pictures of {', '.join(facts['classes'])}, {facts['stages'][-1]['size']} pixels wide"

@@ -125,7 +125,7 @@ class Editor(RestorationModel):
         concat = self.padded(with_missing(numpy(source), missing))
         base, scale = concat[:, :COLOURS], self.config["residual"]
         mask = None if hole is None else namespace(concat).broadcast_to(concat[:, COLOURS:] > 0, base.shape)
-        drawn = self.draw(base, scale, {"concat": concat}, seed, steps, mask, progress=progress)
+        drawn = self.draw(base, scale, {"concat": concat}, [seed], steps, mask, progress=progress)
         return drawn[..., :height, :width]
 
     def base(self, batch: Batch) -> Any:

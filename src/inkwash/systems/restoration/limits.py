@@ -7,6 +7,7 @@ from typing import Any
 
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
+from inkwash.systems.restoration.options import check_whole
 from inkwash.systems.segmentation.limits import PICTURE, operations
 from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe
@@ -23,6 +24,16 @@ def limits(folder: Path) -> dict[str, Limit]:
     if "factor" in facts:
         return own | {"factor": Limit(default=facts["factor"])}
     return own | {"task": Limit(choices=tuple(facts["tasks"]))}
+
+
+def cascade_limits(folder: Path) -> dict[str, Limit]:
+    """The kinds, the defaults; without augmentation there is no noise to be asked for."""
+    facts: dict[str, Any] = describe(folder)
+    check_whole(facts)
+    noise = {"noise_level": Limit(default=facts["noise_level"])}
+    if not facts["augmentation"]:
+        noise = dict.fromkeys(("noise_level", "truncated"), Limit(absent=True))
+    return noise | {"kind": Limit(choices=tuple(facts["classes"])), "steps": Limit(default=facts["steps"])}
 
 
 def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:

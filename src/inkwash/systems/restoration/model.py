@@ -3,7 +3,7 @@ ones (Palette, Saharia et al. 2021, 2111.05826); or by the same network without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -81,19 +81,25 @@ class RestorationModel(TorchModel):
         base: Any,
         scale: float,
         condition: dict[str, Any],
-        seed: int,
+        seeds: Sequence[int],
         steps: int | None = None,
         mask: Any = None,
         low: Any = None,
+        until: float = 0.0,
         progress: Progress | None = None,
     ) -> Any:
-        """One sample base + scale state, (1, 3, H, W) from -1 to 1, by windows where it is more than twice as large
+        """Samples base + scale state, (B, 3, H, W) from -1 to 1, by windows where they are more than twice as large
         as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. low: what
-        each step is consistent with."""
+        each step is consistent with. until: the steps end early, with the pictures as they are in noise at this
+        time: the state's noise is `scale` times as large in the picture, so the state ends where it has the more."""
         plain = self.config["engine"] == "plain"
         answers: Denoise = partial(plain_answer, self.network) if plain else self.denoiser
-        windows = diffusion.tiled(answers, 2 * self.config["size"], OVERLAP)
+        size = self.config["size"]
+        windows = diffusion.tiled(answers, 2 * size, min(OVERLAP, size))
         denoise = in_range(windows, base, scale, low)
+        process = self.denoiser.process
+        at = process.at(until)
+        end = process.at(float(process.schedule.sigma_to_t(at.sigma / at.alpha / scale))) if until else at
         with no_grad(base):
             if plain:
                 state = denoise(namespace(base).zeros_like(base), diffusion.cosine().at(0.0), condition).x0
@@ -103,14 +109,14 @@ class RestorationModel(TorchModel):
                     denoise,
                     tuple(base.shape[1:]),
                     diffusion.ddim,
-                    diffusion.uniform(self.denoiser.process, self.config["steps"] if steps is None else steps),
-                    [seed],
+                    diffusion.uniform(process, self.config["steps"] if steps is None else steps, end=end.t),
+                    seeds,
                     condition,
                     mask=mask,
                     device=self.device,
                     progress=progress,
                 )
-        return base + scale * state
+        return at.alpha * (base + scale / end.alpha * state)
 
     def base(self, batch: Batch) -> Any:
         """The sources of a batch, (B, 3, H, W), which are changed."""

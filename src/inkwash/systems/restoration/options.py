@@ -1,4 +1,4 @@
-"""Which options a task takes."""
+"""Which options a task takes, and which models a verb."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def check_options(task: str, **given: Any) -> None:
             raise UserError(f"{task} needs {name}: {what}")
         if value is not None and task != own:
             raise UserError(f"{name} means nothing with the task {task}: leave it out, or take {own}")
+
+
+def check_whole(facts: dict[str, Any]) -> None:
+    """UserError for the facts of a stage in place of those of a cascade."""
+    if "stages" not in facts:
+        raise UserError("one stage of a cascade draws nothing alone: take the model of all of them")

@@ -101,6 +101,18 @@ def train_model(
     cut = partial(loader, size=model.config["size"], batch_size=recipe.fit.batch_size, seed=recipe.fit.seed)
     batch, judged = (cut(part, degrade=degrade, zoom=recipe.zoom) for part in (training, choices))
     model.config["residual"] = residual_of(model, batch)
+    fit_model(recipe, model, batch, judged, folder, monitor)
+
+
+def fit_model(
+    recipe: Shared,
+    model: RestorationModel,
+    batch: Callable[[int], Batch],
+    judged: Callable[[int], Batch],
+    folder: Path,
+    monitor: Monitor,
+) -> None:
+    """Trains, or goes on; writes folder/model, the best so far by the batches `judged`."""
     loss, best = loss_of(recipe, model), folder / "best"
 
     def preview(_: nn.Module, step: int) -> Image.Image:
@@ -109,7 +121,7 @@ def train_model(
             picture = strip(model, judged(0))
         before = keep_best(model, best, step, "loss", score, lower=True)
         known = "" if before is None else f", {before:.5f} before"
-        note(f"step {step}: loss {score:.5f} on the pictures for choices{known}")
+        monitor.tell(Note(f"step {step}: loss {score:.5f} on the pictures for choices{known}"))
         return picture
 
     fit(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Upscaler(RestorationModel):
     """
 
     system = "superresolution"
-    keys = ("factor", "noise_level", "degradations")
+    keys: ClassVar[tuple[str, ...]] = ("factor", "noise_level", "degradations")
     parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
 
     @property
@@ -69,7 +69,7 @@ class Upscaler(RestorationModel):
         check_memory(height * factor, width * factor, len(seeds))
         low, made = self.padded(to_network(picture, white)), []
         for j, one in enumerate(seeds):
-            x = self.enlarge(low, one, steps, consistent, noise_level, progress=in_all(progress, j, len(seeds)))
+            x = self.enlarge(low, [one], steps, consistent, noise_level, progress=in_all(progress, j, len(seeds)))
             drawn = from_network(x[..., : height * factor, : width * factor], white, picture.ndim == 2)
             if consistent:
                 made.append(rounded_consistently(drawn, picture, factor, white))
@@ -80,33 +80,42 @@ class Upscaler(RestorationModel):
     def enlarge(
         self,
         low: Any,
-        seed: int,
+        seeds: Sequence[int],
         steps: int | None = None,
         project: bool = False,
         noise_level: float | None = None,
         noised: bool = False,
+        label: Any = None,
+        until: float = 0.0,
         progress: Progress | None = None,
     ) -> Any:
-        """(1, 3, h, w) from -1 to 1, as the network takes it, -> (1, 3, factor h, factor w). noised: `low` is at the
+        """(B, 3, h, w) from -1 to 1, as the network takes it, -> (B, 3, factor h, factor w). noised: `low` is at the
         time `noise_level` already, the state of a first stage that was stopped there (truncated conditioning
-        augmentation)."""
+        augmentation). label: of a stage of a cascade, which is told the kind. until: it is itself stopped there, see
+        `draw`."""
         level = self.config["noise_level"] if noise_level is None else noise_level
         if not 0 <= level <= MOST_NOISE:
             raise UserError(f"noise_level = {level}: choose a number from 0 to {MOST_NOISE}")
         at, known = self.denoiser.process.at(level), low
         if level and not noised:
-            noise = Noise([seed], tuple(low.shape[1:]), "small", device=self.device).normal()
+            noise = Noise(seeds, tuple(low.shape[1:]), "small", device=self.device).normal()
             known = self.denoiser.process.noise(low, at, noise)
-        base = enlarged(known / at.alpha, self.factor)
-        condition = {"concat": base, "noise_level": like([level] * len(low), low)}
-        scale = math.hypot(self.config["residual"], at.sigma / at.alpha)
-        return self.draw(base, scale, condition, seed, steps, low=low if project else None, progress=progress)
+        base, scale = self.seen(known / at.alpha, at.sigma / at.alpha)
+        condition = {"concat": base, "noise_level": like([level] * len(low), low)} | told(label)
+        return self.draw(base, float(scale), condition, seeds, steps, None, low if project else None, until, progress)
+
+    def seen(self, small: Any, noise: Any) -> tuple[Any, Any]:
+        """Of small pictures (B, 3, h, w) with noise of this deviation, a number or (B, 1, 1, 1), the large ones that
+        the network sees and changes, and the deviation of what is to change in them."""
+        return enlarged(small, self.factor), (self.config["residual"] ** 2 + noise**2) ** 0.5
 
     def base(self, batch: Batch) -> Any:
         return enlarged(batch["low"], self.factor)
 
     def answer(self, batch: Batch, seed: int, steps: int) -> Any:
-        return self.enlarge(batch["low"].to(self.device), seed, steps)
+        label = batch.get("label")
+        label = None if label is None else label.to(self.device)
+        return self.enlarge(batch["low"].to(self.device), [seed], steps, label=label)
 
     def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], None]:
         """What is learned from: states, and what the network is told of them. Each small picture is noised to a time
@@ -114,14 +123,21 @@ class Upscaler(RestorationModel):
         import torch
 
         low, process = batch["low"], self.denoiser.process
-        level = MOST_NOISE * torch.rand(len(low), generator=generator, device=low.device)
-        if self.config["engine"] == "plain":
-            level = torch.zeros_like(level)
+        level = self.most_noise * torch.rand(len(low), generator=generator, device=low.device)
         at = process.at(level.reshape(-1, 1, 1, 1))
         noise = torch.randn(low.shape, generator=generator, device=low.device)
-        base = enlarged(process.noise(low, at, noise) / at.alpha, self.factor)
-        scale = (self.config["residual"] ** 2 + (at.sigma / at.alpha) ** 2) ** 0.5
-        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level}, None
+        base, scale = self.seen(process.noise(low, at, noise) / at.alpha, at.sigma / at.alpha)
+        return (batch["x"] - base) / scale, {"concat": base, "noise_level": level} | told(batch.get("label")), None
+
+    @property
+    def most_noise(self) -> float:
+        """The largest time to which small pictures were noised in training."""
+        return 0.0 if self.config["engine"] == "plain" else MOST_NOISE
+
+
+def told(label: Any) -> dict[str, Any]:
+    """What the network's condition has of a kind, where there is one."""
+    return {} if label is None else {"label": label}
 
 
 def enlarged(low: Any, factor: int) -> Any:
