@@ -174,7 +174,13 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
 
 @pytest.mark.parametrize(
     ("name", "page"),
-    [("backbone", "proteins"), ("perov", "crystals"), ("carbon", "crystals"), ("nuclei", "vision"), ("bccd", "vision")],
+    [
+        ("backbone", "proteins"),
+        ("perov", "crystals"),
+        ("carbon", "crystals"),
+        ("nuclei", "vision"),
+        ("bccd", "vision"),
+    ],
 )
 def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     """And the evaluations are of the shipped weights, whose cards have them all."""
