@@ -37,7 +37,7 @@ def main() -> None:
         return
     if given.model is None or given.data is None:
         options.error("a model and --data are needed")
-    models = [inkwash.load(name) for name in (given.model, given.beside) if name]
+    models = [inkwash.load(name, runtime="torch") for name in (given.model, given.beside) if name]
     data = read_data(given.data, "", False, print)
     examples = [one for one in unseen(data.examples, data.listed, models, print) if len(one.boxes) >= given.least]
     pages = [page_of(one) for one in examples]
@@ -52,8 +52,8 @@ def main() -> None:
         seconds = (time.process_time() - clock) / len(figures) / len(pages)
         for name in ("AP", "AP50", "AR"):
             values = [one[name] for one in figures]
-            interval = (min(values), max(values)) if asked else None
-            rows.append(row(name, sum(values) / len(values), interval, len(pages), source=source, **asked))
+            interval = {"interval": (min(values), max(values))} if asked else {}
+            rows.append(row(name, sum(values) / len(values), n=len(pages), source=source, **interval, **asked))
         rows.append(row("CPU seconds a picture", seconds, n=len(pages), source=source, **asked))
         print(source, asked, {one["metric"]: round(one["value"], 3) for one in rows[-4:]}, flush=True)
 

@@ -1,10 +1,11 @@
-"""Pictures for docs/vision.md: what the shipped models `photos` and `retouch` make of pictures that they never saw.
+"""What a model that makes pictures larger, and one that edits them, make of pictures that they never saw.
 
     pip install '.[segmentation]'
-    python benchmarks/restoration_pictures.py --photos classics --retouch data/retouch
+    python benchmarks/restoration_pictures.py --upscaler runs/photos/model --photos classics
+    python benchmarks/restoration_pictures.py --editor runs/retouch/model --pictures data/retouch
 
-docs/vision.md says how both folders are made. Nothing is chosen: the middles of the first four photographs, and of
-what is held out the first emoji and the first cells, by name.
+Nothing is chosen: the middles of the first four photographs, and of what split.csv holds out the first emoji and the
+first cells, by name.
 """
 
 import csv
@@ -18,7 +19,9 @@ import inkwash
 from common import QUICK, ROOT
 from inkwash.systems.restoration.data import read_pictures, window
 from inkwash.systems.restoration.degradations import TASKS, make_small
+from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.evaluate import rng_of, to_eight_bits
+from inkwash.systems.restoration.upscaler import Upscaler
 
 common.needs("skimage")
 SIDE, GAP, FIRST = 256, 4, 4  # of a photograph's tile in pixels, between tiles, photographs
@@ -26,16 +29,23 @@ SIDE, GAP, FIRST = 256, 4, 4  # of a photograph's tile in pixels, between tiles,
 
 def main() -> None:
     options = common.parser(__doc__)
-    options.add_argument("--photos", type=Path)
-    options.add_argument("--retouch", type=Path)
+    for name, what in (
+        ("upscaler", "a model"),
+        ("photos", "a folder"),
+        ("editor", "a model"),
+        ("pictures", "a folder"),
+    ):
+        options.add_argument(f"--{name}", type=Path, help=what)
     given = options.parse_args()
     if QUICK:
-        print("of 2 shipped models and real pictures: nothing to try without them")
+        print("of 2 models and real pictures: nothing to try without them")
         return
-    if given.photos is None or given.retouch is None:
-        options.error("--photos and --retouch are needed")
-    Image.fromarray(larger(given.photos)).save(ROOT / "docs" / "photos.jpg", quality=90, subsampling=0)
-    Image.fromarray(edited(given.retouch)).quantize(256).save(ROOT / "docs" / "retouch.png", optimize=True)
+    if given.upscaler and given.photos:
+        sheet = larger(inkwash.load(given.upscaler), given.photos)
+        Image.fromarray(sheet).save(ROOT / "docs" / "photos.jpg", quality=90, subsampling=0)
+    if given.editor and given.pictures:
+        sheet = edited(inkwash.load(given.editor), given.pictures)
+        Image.fromarray(sheet).quantize(256).save(ROOT / "docs" / "retouch.png", optimize=True)
 
 
 def beside(tiles: list[np.ndarray]) -> np.ndarray:
@@ -46,9 +56,9 @@ def enlarged(picture: np.ndarray, side: int, method: Image.Resampling) -> np.nda
     return np.asarray(Image.fromarray(picture).resize((side, side), method))
 
 
-def larger(folder: Path) -> np.ndarray:
+def larger(model: Upscaler, folder: Path) -> np.ndarray:
     """A row for each photograph: as it is given, bicubic, two samples, the truth."""
-    model, rows = inkwash.load("photos"), []
+    rows = []
     for place, example in enumerate(read_pictures(folder).examples[:FIRST]):
         truth = window(example.picture, SIDE)
         small = to_eight_bits(make_small(truth / 255, model.factor, ["area"], rng_of(place)))
@@ -57,9 +67,8 @@ def larger(folder: Path) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def edited(folder: Path) -> np.ndarray:
+def edited(model: Editor, folder: Path) -> np.ndarray:
     """A row for each task, of an emoji and of cells: as it is given, three samples, the truth."""
-    model = inkwash.load("retouch")
     with (folder / "split.csv").open(newline="") as file:
         names = sorted(row["name"] for row in csv.DictReader(file) if row["split"] == "test")
     chosen = [next(name for name in names if name.startswith("emoji") == kind) for kind in (True, False)]

@@ -1,4 +1,4 @@
-"""The pictures that the shipped model `retouch` learned from, as a folder: emoji of one style, on white, and
+"""The pictures of the recipe `retouch`, as a folder: emoji of one style, on white, and
 photographs of blood cells, each cut into six.
 
     inkwash data emoji
