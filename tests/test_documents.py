@@ -194,6 +194,11 @@ def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     assert report.model["sha256"] == inkwash.load(name).hash
 
 
+def test_the_table_of_boxes_and_steps_is_that_of_its_report():
+    report = json.loads((ROOT / "docs" / "results" / "boxes.json").read_text(encoding="utf-8"))
+    assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
+
+
 def test_the_table_of_two_experts_is_that_of_its_report():
     report = json.loads((ROOT / "docs" / "results" / "two_experts.json").read_text(encoding="utf-8"))
     assert markdown_table(report["rows"]) in read("docs/vision.md")
