@@ -125,6 +125,10 @@ def test_a_dark_picture_of_sixteen_bits_is_scaled_and_said():
     assert notes == ["dark.tif: 16 bits, of which only 0 to 200 are used: scaled"]
     says_of_range([(dark * 300).astype(np.uint16)], "bright.tif", notes.append)
     assert len(notes) == 1
+    dark[0, 0] = 4095  # white, of twelve bits
+    says_of_range([dark], "twelve.tif", notes.append)
+    assert notes[1:] == ["twelve.tif: 16 bits, of which only 0 to 4095 are used: scaled"]
+    dark[0, 0] = 0
     scaled = normalised(dark)
     assert scaled.min() == 0 and scaled.max() == 1 and scaled.shape == (20, 201, 3)
     np.testing.assert_allclose(

@@ -28,7 +28,7 @@ PLAIN = (
     "imagej",
 )  # TIFFs whose every series is a picture, and no label's photo
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and what exchanges the sides
-DARK = 16  # a picture of 16 bits that fills less than this part of its range is brightened by much
+DARK = 4096  # a picture of 16 bits whose numbers are all smaller, as of 12 bits or less, is scaled
 LARGEST = np.float64(1e37)  # beyond it maps mark places without a value
 LOW, HIGH = 1.0, 99.8  # percentiles that become 0 and 1
 
@@ -256,7 +256,7 @@ def resized(x: Array, size: tuple[int, int]) -> Array:
 def says_of_range(pages: Sequence[Array], name: str, note: Callable[[str], None]) -> None:
     """Says of 16 bits that hardly any of them is used."""
     high = max(int(page.max()) for page in pages)
-    if pages[0].dtype == np.uint16 and 0 < high < 65535 // DARK:
+    if pages[0].dtype == np.uint16 and 0 < high < DARK:
         note(f"{name}: 16 bits, of which only {min(int(page.min()) for page in pages)} to {high} are used: scaled")
 
 

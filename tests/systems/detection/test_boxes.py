@@ -100,11 +100,19 @@ def test_nms_is_that_of_its_definition(threshold):
         assert found.tolist() == brute_nms(corners, scores, kinds, threshold)
 
 
-def test_many_boxes_are_compared_in_parts(monkeypatch):
+def test_many_boxes_are_compared_in_parts_and_none_that_is_gone(monkeypatch):
     corners, scores = some_boxes(7, 40).numpy(), np.random.default_rng(0).random(40)
     whole = nms(corners, scores, np.zeros(40), 0.2)
-    monkeypatch.setattr(boxes, "ROWS", 7)
+    tables, compared = [], boxes.pairwise
+    monkeypatch.setattr(boxes, "PAIRS", 140)
+    monkeypatch.setattr(
+        boxes, "pairwise", lambda measure, a, b: tables.append((len(a), len(b))) or compared(measure, a, b)
+    )
     assert nms(corners, scores, np.zeros(40), 0.2).tolist() == whole.tolist()
+    assert len(tables) > 2 and all(rows * columns <= 140 for rows, columns in tables)
+    tables.clear()
+    assert len(nms(np.repeat(corners[:1], 1000, 0), np.ones(1000), np.zeros(1000))) == 1
+    assert tables == [(1, 1000)]
 
 
 def test_what_was_taken_away_takes_nothing_away():

@@ -8,6 +8,7 @@ from inkwash import diffusion
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Prediction
 from inkwash.diffusion.samplers import StepResult
+from inkwash.errors import UserError
 from inkwash.systems.detection import model as module
 from inkwash.systems.detection.calibration import calibrated
 from inkwash.systems.detection.model import DetectionModel, renewal
@@ -24,6 +25,13 @@ def test_the_backbone_sees_a_picture_once_whatever_the_boxes_steps_and_samples(b
     found = made.detect(PICTURES[0], boxes=boxes, steps=steps, samples=samples)
     assert len(backbone) == 1 and len(head) == steps * samples
     assert 0 < len(found.boxes) <= 2 * boxes * steps * samples  # both are free, without training anew
+
+
+@pytest.mark.parametrize("asked", [{"boxes": 0}, {"steps": 0}, {"samples": -1}])
+def test_none_of_a_thing_is_no_default(asked):
+    (name,) = asked
+    with pytest.raises(UserError, match=f"{name} = {asked[name]}: choose a whole number from 1 on"):
+        model().detect(PICTURES[0], **asked)
 
 
 @pytest.mark.parametrize("samples", [1, 2])

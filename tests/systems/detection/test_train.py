@@ -8,10 +8,12 @@ import torch
 
 from inkwash.errors import UserError
 from inkwash.progress import Note, Preview
+from inkwash.systems.base import File
 from inkwash.systems.detection import train as module
 from inkwash.systems.detection.boxes import to_centres, to_state
 from inkwash.systems.detection.data import read_data, split
 from inkwash.systems.detection.model import DetectionModel
+from inkwash.systems.detection.request import Evaluate
 from inkwash.systems.detection.train import Recipe, default_recipe, finish, loss_of, new_model, train
 from inkwash.training.settings import Settings
 from inkwash.weights.files import WEIGHTS, digest
@@ -20,6 +22,7 @@ from tests.follower import Follower
 from tests.systems.detection.toy import folder, shapes
 
 pytest.importorskip("pycocotools")
+FILE = File("0" * 64, "a.png")
 SMALL = {"size": 48, "boxes": 8, "widths": [8, 16], "levels": 2, "dim": 16, "stages": 2, "pooled": 3}
 
 
@@ -182,6 +185,14 @@ def test_a_loss_that_is_not_finite_stops_with_a_line(tmp_path):
     wild = replace(made.fit, learning_rate=1e3, max_grad_norm=float("inf"), steps=60, warmup=0, preview_every=50)
     with pytest.raises(UserError, match=r"the loss is|the norm of its gradient|samples are not finite"):
         train(replace(made, fit=replace(wild, learning_rate=1000.0)), tmp_path / "run", Follower())
+
+
+def test_a_model_looks_for_no_more_boxes_than_can_be_asked_for(tmp_path):
+    data = folder(tmp_path, 4)
+    made, (training, choices, _) = read_data(data), split(read_data(data), data)
+    for boxes, looked_for in ((8, 40), (1000, 2000)):
+        model = new_model(recipe(data, boxes=boxes), made, training, choices)
+        assert Evaluate(data=FILE, boxes=model.config["boxes"]).boxes == looked_for
 
 
 def test_data_without_a_recipe_are_learned_from_by_that_of_blood_cells(tmp_path):

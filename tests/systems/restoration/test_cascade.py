@@ -102,7 +102,10 @@ def test_noise_is_taken_from_small_pictures_as_far_as_a_linear_filter_can():
 
 
 def test_without_noise_stopped_stages_are_whole_ones():
-    model = cascade()
+    model = cascade(noise_level=0.0)
+    for level in (None, 0.0):
+        with pytest.raises(UserError, match="truncated means nothing without noise between stages"):
+            model.generate("disc", noise_level=level, truncated=True)
     one, other = (model.draw([0], [4], noise_level=0.0, truncated=truncated) for truncated in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 

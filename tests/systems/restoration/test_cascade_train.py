@@ -68,6 +68,16 @@ def test_a_run_that_is_stopped_ends_with_the_same_bits(tmp_path, quick):
     assert one.hash == other.hash and one.config == other.config
 
 
+def test_what_is_trained_is_of_use_while_the_noise_is_chosen(tmp_path, quick, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "choose_level", killed)
+    with pytest.raises(KeyboardInterrupt):
+        module.train(recipe(toy.folder(tmp_path / "data", 6)), tmp_path / "run", Follower())
+    assert Cascade.load(tmp_path / "run" / "model").config["noise_level"] == 0.0
+
+
 def test_without_augmentation_a_stage_sees_clean_pictures_and_no_noise_is_chosen(tmp_path, quick):
     data = toy.folder(tmp_path / "data", 6)
     module.train(recipe(data, augmentation=False), tmp_path / "run", Follower())

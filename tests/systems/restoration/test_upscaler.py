@@ -75,8 +75,10 @@ def test_states_of_training_are_those_of_sampling():
     assert torch.allclose(told["concat"] + 0.3 * plain, x, atol=1e-6)
 
 
-def test_dark_pictures_of_16_bits_stay_in_their_range():
-    dark = (picture(bits=8).astype(np.uint16) * 200) // 255
+@pytest.mark.parametrize("most", [200, 4095])
+def test_dark_pictures_of_16_bits_stay_in_their_range(most):
+    dark = (picture(bits=8).astype(np.uint16) * (most / 255)).astype(np.uint16)
+    dark[0, 0] = most
     model = upscaler()
     made = model.upscale(dark, 1, consistent=True)[0]
     assert made.max() <= dark.max() and (reduced(made, 2) == dark).all()

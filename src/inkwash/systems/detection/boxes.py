@@ -13,7 +13,7 @@ import numpy as np
 from inkwash.diffusion.arrays import Array, namespace
 
 SIGNAL = 2.0  # a box from 0 to 1 becomes a state from -2 to 2 (DiffusionDet's signal scale)
-ROWS = 256  # of boxes that are compared with all others at once
+PAIRS = 2**21  # of boxes that are compared at once: a table of all may be larger than the memory
 
 
 def to_corners(boxes: Array) -> Array:
@@ -73,15 +73,14 @@ def pairwise(measure: Callable[[Array, Array], Array], a: Array, b: Array) -> Ar
 def nms(corners: np.ndarray, scores: np.ndarray, kinds: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """Which boxes (n, 4) stay, the best score first; of equal ones the first: each takes away those of its class that
     are worse and whose IoU with it is above the threshold. Of NumPy alone."""
-    order = np.argsort(-scores, kind="stable")
-    corners, kinds = corners[order], kinds[order]
-    gone, kept = np.zeros(len(order), bool), list[int]()
-    for start in range(0, len(order), ROWS):  # a table of all pairs may be larger than the memory
-        rows = slice(start, start + ROWS)
-        alike = (pairwise(iou, corners[rows], corners) > threshold) & (kinds[rows, None] == kinds)
-        for place, hidden in enumerate(alike, start):
+    left, kept = np.argsort(-scores, kind="stable"), list[int]()
+    while len(left):
+        best = left[: max(1, PAIRS // len(left))]
+        alike = (pairwise(iou, corners[best], corners[left]) > threshold) & (kinds[best, None] == kinds[left])
+        gone = np.zeros(len(left), bool)
+        for place, hidden in enumerate(alike):
             if not gone[place]:
-                kept.append(place)
+                kept.append(best[place])
                 gone |= hidden
-    stay: np.ndarray = order[np.array(kept, int)]
-    return stay
+        left = left[len(best) :][~gone[len(best) :]]
+    return np.array(kept, int)

@@ -8,8 +8,9 @@ from annotated_types import Ge, Le, MaxLen
 from inkwash.systems import train
 from inkwash.systems.base import File, Help, Media, Request
 
+MOST_BOXES = 2000
 Boxes = Annotated[
-    int | None, Ge(1), Le(2000), Help("Boxes that the noise begins with; the model's own number if left out.")
+    int | None, Ge(1), Le(MOST_BOXES), Help("Boxes that the noise begins with; the model's own number if left out.")
 ]
 Steps = Annotated[int | None, Ge(1), Le(1000), Help("Calls of the network; the model's own number if left out.")]
 Samples = Annotated[

@@ -26,6 +26,7 @@ from inkwash.systems.detection.losses import fcos_loss, set_loss
 from inkwash.systems.detection.metrics import Judge
 from inkwash.systems.detection.model import Detection, DetectionModel, denoiser
 from inkwash.systems.detection.networks import GROUPS, DetectionNetwork
+from inkwash.systems.detection.request import MOST_BOXES
 from inkwash.systems.detection.targets import Scene, canvas, loader, scene
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
@@ -63,7 +64,7 @@ class Recipe:
     drop_bad: bool = False
     engine: Literal["diffusiondet", "fcos"] = "diffusiondet"
     size: Annotated[int, Ge(32), Le(4096)] = 256
-    boxes: Annotated[int, Ge(1), Le(2000)] = 60
+    boxes: Annotated[int, Ge(1), Le(MOST_BOXES)] = 60
     widths: list[Width] = field(default_factory=lambda: [16, 32, 48, 64])
     levels: Depth = 2
     dim: Width = 64
@@ -185,7 +186,7 @@ def new_model(recipe: Recipe, data: Data, training: Sequence[Example], choices: 
         "classes": data.classes,
         "ids": data.ids,
         "size": recipe.size,
-        "boxes": MORE * recipe.boxes,
+        "boxes": min(MORE * recipe.boxes, MOST_BOXES),
         "calibration": [1.0, 0.0],
         "common": max(counts, key=lambda kind: (counts[kind], -kind)),
         "network": config,

@@ -126,11 +126,14 @@ class Cascade(TorchModel):
 
         noise_level: the time to which each stage's picture is noised for the next one: more lets that correct more.
         truncated: a stage is stopped at that time, in place of noise on its finished picture (CDM, section 3.3).
-        Raises UserError for another kind, and for noise where none was in training.
+        Raises UserError for another kind, for noise where none was in training, and for stages that are to be
+        truncated where there is none.
         """
         if kind not in self.config["classes"]:
             raise unknown("kind", kind, self.config["classes"])
         check_seed(seed)
+        if truncated and not self.level(noise_level):
+            raise UserError("truncated means nothing without noise between stages: leave it out, or give noise_level")
         kinds, made = [self.config["classes"].index(kind)], []
         for j in range(samples):
             told = in_all(progress, j, samples)

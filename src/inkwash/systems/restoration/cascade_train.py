@@ -89,6 +89,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
             save(assemble(recipe, stages, data.classes, seen, folder), recipe, folder)
         raise
     cascade = assemble(recipe, stages, data.classes, seen, folder)
+    save(cascade, recipe, folder)  # of use should what follows be broken off
     choose_level(cascade, training, monitor)
     save(cascade, recipe, folder)
 

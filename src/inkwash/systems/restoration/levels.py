@@ -29,7 +29,7 @@ def white_of(picture: Array) -> int:
     if picture.dtype == np.uint8:
         return 255
     high = int(picture.max())
-    return high if 0 < high < 65535 // DARK else 65535
+    return high if 0 < high < DARK else 65535
 
 
 def to_network(picture: Array, white: int) -> Array:
