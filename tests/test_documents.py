@@ -194,6 +194,13 @@ def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     assert report.model["sha256"] == inkwash.load(name).hash
 
 
+def test_the_row_of_the_papers_backbones_is_of_its_report():
+    report, page = Report.load(ROOT / "docs" / "results" / "backbone-paper.json"), read("docs/proteins.md")
+    own = [row for row in report.rows if row.get("source") == "this model"]
+    tables = markdown_tables([row for row in own if row.get("of") in ("handedness", "CA", "ProteinMPNN, ca")])
+    assert len(tables) == 3 and all(table in page for table in tables)
+
+
 def test_the_table_of_boxes_and_steps_is_that_of_its_report():
     report = json.loads((ROOT / "docs" / "results" / "boxes.json").read_text(encoding="utf-8"))
     assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
