@@ -194,6 +194,14 @@ def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     assert report.model["sha256"] == inkwash.load(name).hash
 
 
+@pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation"])
+def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
+    report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/vision.md")
+    shown = {"IoU", "Dice", "boundary F, 1 px", "WCov", "AP50 of objects", "Brier", "calibration error"}
+    rows = [row for row in report.rows if row["pictures"] == "all" and row["metric"] in shown]
+    assert rows and all(table in page for table in markdown_tables(rows))
+
+
 def test_the_row_of_the_papers_backbones_is_of_its_report():
     report, page = Report.load(ROOT / "docs" / "results" / "backbone-paper.json"), read("docs/proteins.md")
     own = [row for row in report.rows if row.get("source") == "this model"]
