@@ -1,5 +1,6 @@
 """The shipped text encoder: its words, its padding, its sense of likeness."""
 
+import gzip
 import re
 from pathlib import Path
 
@@ -134,8 +135,13 @@ def test_what_is_saved_is_loaded_to_the_same_bits(codec: TextCodec, tmp_path: Pa
     codec.save(tmp_path)
     again, before = (c.encode(TEXTS, torch.from_numpy) for c in (TextCodec.load(tmp_path), codec))
     assert all(torch.equal(again[key], before[key]) for key in before)
+    packed = tmp_path / "tokenizer.json.gz"
+    (tmp_path / "tokenizer.json").write_bytes(gzip.decompress(packed.read_bytes()))  # as older folders have it
+    packed.unlink()
+    older = TextCodec.load(tmp_path).encode(TEXTS, torch.from_numpy)
+    assert all(torch.equal(older[key], before[key]) for key in before)
     (tmp_path / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match=r"tokenizer\.json is missing"):
+    with pytest.raises(UserError, match=r"tokenizer\.json\.gz is missing"):
         TextCodec.load(tmp_path)
 
 

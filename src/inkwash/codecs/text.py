@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from tokenizers import Tokenizer
 from inkwash.diffusion.arrays import Array, no_grad
 from inkwash.errors import UserError
 from inkwash.weights.files import atomic, load_into, save_json, save_tensors
+
+TOKENIZER = "tokenizer.json.gz"  # in its folder
+UNPACKED = "tokenizer.json"  # as older folders have it
 
 
 class TextCodec:
@@ -30,18 +34,18 @@ class TextCodec:
 
     @classmethod
     def load(cls, folder: str | Path) -> TextCodec:
-        """By torch, from config.json, tokenizer.json and model.safetensors. UserError if one is missing or broken."""
+        """By torch. UserError where config.json, model.safetensors or the tokenizer is missing or broken."""
         from inkwash.networks.text import TextEncoder
 
         folder = Path(folder)
-        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"no text encoder in '{folder}': {name} is missing")
         try:
             network = TextEncoder(**json.loads((folder / "config.json").read_text()))
         except (ValueError, TypeError) as error:
             raise UserError(f"the text encoder in '{folder}' is broken ({error}): save it again") from None
-        tokenizer = load_tokenizer(folder / "tokenizer.json")
+        tokenizer = load_tokenizer(folder)
         load_into(network, folder / "model.safetensors")  # float16 becomes float32 here
         return cls(tokenizer, network.eval())
 
@@ -49,8 +53,8 @@ class TextCodec:
         """Write the same three files, the weights in float16."""
         folder = Path(folder)
         save_json(folder / "config.json", self.config)
-        with atomic(folder / "tokenizer.json") as path:
-            self.tokenizer.save(str(path), pretty=False)
+        with atomic(folder / TOKENIZER) as path:
+            path.write_bytes(gzip.compress(self.tokenizer.to_str().encode(), mtime=0))
         save_tensors(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})
 
     @property
@@ -83,9 +87,14 @@ class TextCodec:
         return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}
 
 
-def load_tokenizer(file: Path) -> Tokenizer:
-    """Raises UserError for a file that is no tokenizer."""
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Of a text encoder's folder. Raises UserError for none, and for a file that is no tokenizer."""
+    packed = (folder / TOKENIZER).exists()
+    file = folder / (TOKENIZER if packed else UNPACKED)
+    if not file.is_file():
+        raise UserError(f"no text encoder in '{folder}': {TOKENIZER} is missing")
     try:
-        return Tokenizer.from_file(str(file))
+        content = file.read_bytes()
+        return Tokenizer.from_str((gzip.decompress(content) if packed else content).decode())
     except Exception as error:  # tokenizers raises nothing more special
         raise UserError(f"{file}: not a tokenizer ({error}); save the text encoder again") from None

@@ -40,7 +40,7 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
     assert "unknown schedule" in broken("c", edit(schedule="cosin"))
     assert "unknown parametrization" in broken("h", edit(parametrization="epsilon"))
     assert "no multiple of patch" in broken("i", edit(size=17))
-    for file in ("config.json", "tokenizer.json"):
+    for file in ("config.json", "tokenizer.json.gz"):
         assert "text encoder" in broken(file, lambda f, file=file: (f / "text_encoder" / file).write_text("{"))
     assert "can read" in broken("d", edit(flavour="sweet"))
     assert weights in broken("e", lambda f: (f / weights).write_bytes((f / weights).read_bytes()[:1000]))

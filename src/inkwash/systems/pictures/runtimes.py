@@ -103,7 +103,7 @@ def autoencoder_graphs(folder: Path, threads: int) -> Any:
 
 
 def text_graphs(folder: Path, threads: int) -> Any:
-    return TextCodec(load_tokenizer(folder / "tokenizer.json"), Graph(folder, threads))
+    return TextCodec(load_tokenizer(folder), Graph(folder, threads))
 
 
 class Kind(NamedTuple):

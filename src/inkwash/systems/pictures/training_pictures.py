@@ -10,8 +10,10 @@ style are like their nearest in another set: sets have the same plus or square, 
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from inkwash.systems.pictures.icons_data import Icons
 
 FILE = "training_pictures.safetensors"  # in a model's folder
+GZIP = b"\x1f\x8b"  # with which what it packs begins
 SIDE = 32  # pixels of the fields that are compared
 COMPONENTS = 80
 QUANTILE = 0.95
@@ -145,7 +148,8 @@ def save(pictures: TrainingPictures, folder: Path) -> None:
         names = [one.icon.removeprefix(f"{of_set}:") for one in members]
         groups.append({"set": of_set, "style": style, "licence": licence, "author": author, "icons": names})
     facts = json.dumps({"thresholds": pictures.thresholds, "pictures": groups}, ensure_ascii=False).encode()
-    arrays = {"basis": pictures.basis, "codes": pictures.codes, "facts": np.frombuffer(facts, np.uint8)}
+    packed = np.frombuffer(gzip.compress(facts, mtime=0), np.uint8)
+    arrays = {"basis": pictures.basis, "codes": pictures.codes, "facts": packed}
     save_tensors(folder / FILE, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
 
@@ -155,7 +159,8 @@ def load(folder: Path) -> TrainingPictures | None:
         return None
     arrays = load_arrays(folder / FILE)
     try:
-        facts = json.loads(arrays["facts"].tobytes())
+        content = arrays["facts"].tobytes()  # in older folders as it is
+        facts = json.loads(gzip.decompress(content) if content.startswith(GZIP) else content)
         credits = [
             Credit(f"{one['set']}:{name}", one["style"], one["licence"], one["author"])
             for one in facts["pictures"]
@@ -166,5 +171,5 @@ def load(folder: Path) -> TrainingPictures | None:
             raise ValueError(f"{count} x {length} numbers for {len(credits)} pictures and {axes} axes of {pixels}")
         thresholds = {one.style: float(facts["thresholds"][one.style]) for one in credits}
         return TrainingPictures(arrays["basis"], arrays["codes"], credits, thresholds)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{folder / FILE}: broken ({error}); save the model again, or take the file away") from None
