@@ -21,7 +21,7 @@ from inkwash.systems.restoration.levels import (
     to_network,
     white_of,
 )
-from inkwash.systems.restoration.masks import canvas, surrounding
+from inkwash.systems.restoration.masks import canvas, surrounding, with_missing
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 from inkwash.systems.restoration.options import check_options
 
@@ -49,7 +49,7 @@ class Editor(RestorationModel):
 
     system = "editing"
     keys = ("tasks",)
-    parametrization = "x0"  # of tasks that change much and little alike, it leaves no noise
+    parametrization = "x0"  # a clean picture passes through few features, noise does not (2511.13720)
 
     def edit(
         self,
@@ -123,13 +123,13 @@ class Editor(RestorationModel):
         if hole is not None:
             missing[0, 0] = hole
         concat = self.padded(with_missing(numpy(source), missing))
-        base, scale = concat[:, :COLOURS], self.config["residual"]
+        base, scale = known_of(concat), self.config["residual"]
         mask = None if hole is None else namespace(concat).broadcast_to(concat[:, COLOURS:] > 0, base.shape)
         drawn = self.draw(base, scale, {"concat": concat}, [seed], steps, mask, progress=progress)
         return drawn[..., :height, :width]
 
     def base(self, batch: Batch) -> Any:
-        return with_missing(batch["source"], batch["missing"])[:, :COLOURS]
+        return known_of(with_missing(batch["source"], batch["missing"]))
 
     def answer(self, batch: Batch, seed: int, steps: int) -> Any:
         hole = batch["drawn"][0, 0].numpy() if batch["missing"].any() else None
@@ -138,7 +138,7 @@ class Editor(RestorationModel):
     def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], Any]:
         """What is learned from: states, what the network is told of them, and what of them counts."""
         concat = with_missing(batch["source"], batch["missing"])
-        state = (batch["x"] - concat[:, :COLOURS]) / self.config["residual"]
+        state = (batch["x"] - known_of(concat)) / self.config["residual"]
         return state, {"concat": concat}, batch["drawn"].expand(-1, COLOURS, -1, -1)
 
 
@@ -150,7 +150,8 @@ def check_mask(mask: Array, picture: Array) -> None:
         raise UserError(f"mask: {mask.min()} to {mask.max()}: numbers from 0 to 1 are needed, some of them above 0")
 
 
-def with_missing(source: Any, missing: Any) -> Any:
-    """(B, 3, H, W) and (B, 1, H, W), 1 where nothing is known, of NumPy or torch -> (B, 4, H, W), 0 in the colours
-    there."""
-    return namespace(source).concatenate([source * (1 - missing), missing], 1)
+def known_of(concat: Any) -> Any:
+    """Of sources (B, 4, H, W) the colours (B, 3, H, W) that stay: those around a hole; 0 of a picture without one,
+    all of which is drawn: so a state is a picture, whether a task changes much or little."""
+    has_hole = namespace(concat).amax(concat[:, COLOURS:], axis=(1, 2, 3), keepdims=True)
+    return concat[:, :COLOURS] * has_hole

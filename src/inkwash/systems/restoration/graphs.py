@@ -8,7 +8,7 @@ from typing import Any
 from inkwash.systems.restoration.levels import Array
 from inkwash.weights.graph import Graph
 
-NETWORK = "network.onnx"
+NETWORK = "network.onnx.gz"
 
 
 class GraphNetwork:

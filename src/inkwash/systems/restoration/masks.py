@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image, ImageDraw
+
+from inkwash.diffusion.arrays import namespace
 
 Array = np.ndarray
 LEAST, MOST = 0.15, 0.6  # sides of a box, in parts of the picture's
@@ -64,3 +68,9 @@ def surrounding(hole: Array, margin: int) -> tuple[slice, slice]:
         places = np.flatnonzero(hole.any(axis))
         found.append(slice(max(0, int(places[0]) - margin), min(hole.shape[1 - axis], int(places[-1]) + 1 + margin)))
     return found[0], found[1]
+
+
+def with_missing(source: Any, missing: Any) -> Any:
+    """(B, 3, H, W) and (B, 1, H, W), 1 where nothing is known, of NumPy or torch -> (B, 4, H, W), 0 in the colours
+    there."""
+    return namespace(source).concatenate([source * (1 - missing), missing], 1)

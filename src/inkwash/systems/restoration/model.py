@@ -37,7 +37,7 @@ class RestorationModel(TorchModel):
     facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
     zoom (they were cut up to so many times larger, and made small), steps, samples, degradation (in words: what it
     undoes), train and choices (digests of the pictures that it has seen), residual (the root mean square of what is
-    to change in a source), and the network's own.
+    to change in `base`), and the network's own.
     """
 
     has_graphs = True
@@ -71,8 +71,8 @@ class RestorationModel(TorchModel):
 
     @property
     def denoiser(self) -> Denoiser:
-        """Of states (B, 3, H, W): what is to change in the source, divided by how much that is at large, so that
-        noise of every size matters (SRDiff, Li et al. 2021, 2104.14951, of residuals). Its condition is that of
+        """Of states (B, 3, H, W): what is to change in `base`, divided by how much that is at large, so that noise of
+        every size matters (SRDiff, Li et al. 2021, 2104.14951, of residuals). Its condition is that of
         `RestorationNetwork`, which is told the time, continuous, times 1000."""
         return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), self.parametrization)
 
@@ -119,7 +119,7 @@ class RestorationModel(TorchModel):
         return at.alpha * (base + scale / end.alpha * state)
 
     def base(self, batch: Batch) -> Any:
-        """The sources of a batch, (B, 3, H, W), which are changed."""
+        """Of a batch the pictures (B, 3, H, W) that are changed."""
         raise NotImplementedError
 
     def answer(self, batch: Batch, seed: int, steps: int) -> Any:

@@ -26,6 +26,8 @@ from inkwash.systems.restoration.data import (
     read_pictures,
     split,
 )
+from inkwash.systems.restoration.levels import COLOURS
+from inkwash.systems.restoration.masks import with_missing
 from inkwash.systems.restoration.model import RestorationModel, plain_answer
 from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.splits import near_duplicates, thumbnail
@@ -220,7 +222,8 @@ def strip(model: RestorationModel, batch: Batch) -> Image.Image:
     for i in range(min(SHOWN, len(batch["x"]))):
         one = {key: value[i : i + 1] for key, value in batch.items()}
         samples = [model.answer(one, seed, SHOWN_STEPS) for seed in (0, 1)]
-        tiles = [model.base(one), *(x.cpu() for x in samples), one["x"]]
+        given = with_missing(one["source"], one["missing"])[:, :COLOURS] if "source" in one else model.base(one)
+        tiles = [given, *(x.cpu() for x in samples), one["x"]]
         rows.append(torch.cat([nn.functional.pad(tile[0], (0, 4, 0, 4), value=1.0) for tile in tiles], 2))
     sheet = (torch.cat(rows, 1).clamp(-1, 1) + 1) * 127.5
     return Image.fromarray(sheet.round().byte().permute(1, 2, 0).numpy())
