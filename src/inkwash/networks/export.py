@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +40,7 @@ class Function(nn.Module):
 def write_graph(
     file: Path, module: Function, example: Inputs, axes: Mapping[str, Sequence[int]], others: Sequence[Inputs] = ()
 ) -> Path:
-    """Exports a module into a file, if it is found equal to torch on the example and on the others.
+    """Exports a module into a file .onnx.gz, if it is found equal to torch on the example and on the others.
 
     axes  of each input, whose lengths stay open in the graph
     """
@@ -55,7 +56,8 @@ def write_graph(
     )
     assert program is not None
     with atomic(file) as temporary:
-        temporary.write_bytes(without_weights(program.model_proto, set(module.state_dict())))
+        bare = without_weights(program.model_proto, set(module.state_dict()))
+        temporary.write_bytes(gzip.compress(bare, mtime=0))
         graph = Graph(file.parent, 1, temporary.name)
         for case in (example, *others):
             with torch.no_grad():

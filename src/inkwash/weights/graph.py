@@ -3,7 +3,9 @@ that torch reads, so weights ship once; and no torch is loaded."""
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,6 +18,8 @@ from inkwash.errors import UserError
 from inkwash.weights.files import check_weights, load_arrays
 from inkwash.weights.shipped import load_json
 
+PACKED = ".gz"  # graphs are mostly names
+
 
 class Graph:
     """An ONNX graph on the weights that lie beside it, as a function of arrays; it answers with one array or a list.
@@ -24,8 +28,10 @@ class Graph:
     fit each other.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None, name: str = "model.onnx") -> None:
-        self.file, self.threads = folder / name, threads or default_threads()
+    def __init__(self, folder: Path, threads: int | None = None, name: str = "model.onnx.gz") -> None:
+        file, self.threads = folder / name, threads or default_threads()
+        older = folder / name.removesuffix(PACKED)
+        self.file = older if older.is_file() and not file.is_file() else file
         self.weights = next(folder.glob("*.safetensors"), folder / "model.safetensors")
         if not self.file.is_file():
             raise UserError(f"{self.file}: no such file; write it with `inkwash export`, or give --runtime torch")
@@ -39,7 +45,7 @@ class Graph:
     def session(self) -> Any:
         import onnxruntime
 
-        data = self.file.read_bytes()
+        data = read_graph(self.file)
         # an autoencoder's file has two halves; a graph is given what it names
         weights = load_arrays(self.weights).items()
         arrays = {name: a for key, a in weights if (name := f"module.{key}").encode() in data}
@@ -62,6 +68,19 @@ class Graph:
         return outputs[0] if len(outputs) == 1 else outputs
 
 
+def read_graph(file: Path) -> bytes:
+    """UserError for one that is broken."""
+    try:
+        return gzip.decompress(file.read_bytes()) if file.suffix == PACKED else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file} is broken ({error}): run `inkwash export` again") from None
+
+
+def graphs_in(folder: Path) -> list[Path]:
+    """Packed, or as older folders have them."""
+    return [file for file in folder.glob("*.onnx*") if file.name.endswith((".onnx", f".onnx{PACKED}"))]
+
+
 def default_threads() -> int:
     """One, since the machine may be shared, unless the environment says otherwise."""
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
@@ -70,4 +89,4 @@ def default_threads() -> int:
 def fastest(folders: Iterable[Path], device: str, precision: str) -> str:
     """The runtime for components that lie there, if none is asked for: onnx where it can, since it is the faster."""
     possible = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
-    return "onnx" if possible and all(any(folder.glob("*.onnx")) for folder in folders) else "torch"
+    return "onnx" if possible and all(graphs_in(folder) for folder in folders) else "torch"

@@ -1,5 +1,6 @@
 """The ONNX runtime draws what torch draws, without torch."""
 
+import gzip
 import copy
 import subprocess
 import sys
@@ -27,12 +28,12 @@ def folder(tmp_path_factory) -> Path:
     tiny(latent=True, mean=True, upsampler=True, parametrization="flow", guidance=2.0).save(path)
     written = export(path)
     assert {file.relative_to(path).as_posix() for file in written} == {
-        "unet/model.onnx",
-        "vae/encoder.onnx",
-        "vae/decoder.onnx",
-        "text_encoder/model.onnx",
-        "mean_predictor/model.onnx",
-        "upsampler/model.onnx",
+        "unet/model.onnx.gz",
+        "vae/encoder.onnx.gz",
+        "vae/decoder.onnx.gz",
+        "text_encoder/model.onnx.gz",
+        "mean_predictor/model.onnx.gz",
+        "upsampler/model.onnx.gz",
     }
     assert all(file.stat().st_size < 400_000 for file in written)  # graphs without weights
     return path
@@ -102,7 +103,7 @@ def test_a_model_that_shares_components_brings_its_own_graph_only(folder, tmp_pa
         unet.conv_out.weight *= 0.5
     shared = {name: path for name, path in base.folders.items() if name != "unet"}
     Pipeline(base.config, base.components | {"unet": unet}, base.runtime, folders=shared).save(tmp_path / "fast")
-    assert export(tmp_path / "fast") == [tmp_path / "fast" / "unet" / "model.onnx"]
+    assert export(tmp_path / "fast") == [tmp_path / "fast" / "unet" / "model.onnx.gz"]
     one, other = (inkwash.load(tmp_path / "fast", runtime=runtime) for runtime in ("torch", "onnx"))
     generated = [np.asarray(m.generate("a fox", style="flat", seed=2, size=64)).astype(int) for m in (one, other)]
     assert np.abs(generated[0] - generated[1]).max() <= 2
@@ -116,7 +117,7 @@ def test_a_model_of_pixels_without_words_is_exported_too(tmp_path):
     config |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
     config |= {"mid_block_type": "UNetMidBlock2D", "projection_class_embeddings_input_dim": None}
     Pipeline(replace(words.config, styles=[]), {"unet": random(UNet(**config))}).save(tmp_path)
-    assert export(tmp_path) == [tmp_path / "unet" / "model.onnx"]
+    assert export(tmp_path) == [tmp_path / "unet" / "model.onnx.gz"]
     one, other = (inkwash.load(tmp_path, runtime=runtime).generate("", seed=3) for runtime in ("torch", "onnx"))
     assert np.abs(np.asarray(one).astype(int) - np.asarray(other)).max() <= 1 and np.asarray(one).std() > 5
 
@@ -158,9 +159,16 @@ def test_errors_are_one_line_and_say_what_to_do(folder, tmp_path):
     with pytest.raises(UserError, match="give --runtime torch for cpu, bfloat16"):
         inkwash.load(folder, precision="bfloat16", runtime="onnx")
     shutil.copytree(folder, tmp_path / "m")
-    (tmp_path / "m" / "vae" / "decoder.onnx").write_bytes(b"no graph")
-    with pytest.raises(UserError, match=r"decoder\.onnx does not fit .*: run `inkwash export` again"):
-        inkwash.load(tmp_path / "m").generate("a fox")
-    (tmp_path / "m" / "vae" / "decoder.onnx").unlink()
-    with pytest.raises(UserError, match=r"decoder\.onnx: no such file; write it with `inkwash export`"):
+    decoder = tmp_path / "m" / "vae" / "decoder.onnx.gz"
+    whole = decoder.read_bytes()
+    for content, fault in ((b"no graph", "is broken"), (whole[:-20], "is broken"), (gzip.compress(b"no"), "not fit")):
+        decoder.write_bytes(content)
+        with pytest.raises(UserError, match=rf"decoder\.onnx\.gz .*{fault} .*: run `inkwash export` again"):
+            inkwash.load(tmp_path / "m").generate("a fox")
+    decoder.with_suffix("").write_bytes(gzip.decompress(whole))  # as older folders have it
+    decoder.unlink()
+    older, newer = (np.asarray(inkwash.load(f).generate("a fox", seed=1)) for f in (tmp_path / "m", folder))
+    assert (older == newer).all()
+    decoder.with_suffix("").unlink()
+    with pytest.raises(UserError, match=r"decoder\.onnx\.gz: no such file; write it with `inkwash export`"):
         inkwash.load(tmp_path / "m")

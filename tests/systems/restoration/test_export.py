@@ -51,7 +51,7 @@ def test_graphs_enlarge_as_torch_does(size, options, upscaling):
 def test_graphs_of_weights_that_were_trained_on_answer_with_these(engine, upscaling, tmp_path):
     """Weights are put in when a graph is loaded: a training that goes on needs no new export."""
     upscaler(seed=5, factor=3, engine=engine).save(tmp_path)
-    (tmp_path / "network.onnx").write_bytes((upscaling / "network.onnx").read_bytes())
+    (tmp_path / "network.onnx.gz").write_bytes((upscaling / "network.onnx.gz").read_bytes())
     graphs, other = Upscaler.load(tmp_path), Upscaler.load(tmp_path, runtime="torch")
     low = picture(2, 9, 11, bits=16)
     made, expected = (model.upscale(low, 2, seed=1).astype(int) for model in (graphs, other))
@@ -72,7 +72,7 @@ def test_graphs_edit_as_torch_does(height, width, editing):
 def test_without_graphs_they_are_asked_for(tmp_path):
     editor().save(tmp_path)
     assert Editor.load(tmp_path).runtime == "torch"
-    with pytest.raises(UserError, match=r"network.onnx: no such file; write it with `inkwash export`"):
+    with pytest.raises(UserError, match=r"network.onnx.gz: no such file; write it with `inkwash export`"):
         Editor.load(tmp_path, runtime="onnx")
 
 

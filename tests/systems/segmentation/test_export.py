@@ -56,7 +56,7 @@ def test_few_steps_are_learned_by_graphs_too(tmp_path):
 def test_without_graphs_they_are_asked_for(tmp_path):
     model().save(tmp_path)
     assert SegmentationModel.load(tmp_path).runtime == "torch"
-    with pytest.raises(UserError, match=r"network-0.onnx: no such file; write it with `inkwash export`"):
+    with pytest.raises(UserError, match=r"network-0.onnx.gz: no such file; write it with `inkwash export`"):
         SegmentationModel.load(tmp_path, runtime="onnx")
 
 

@@ -19,7 +19,7 @@ EXAMPLES = ((2, 2, 3, 5), (1, 4, 1, 7), (3, 1, 1, 1))
 
 
 def graphs(model: DetectionModel) -> Iterator[NetworkGraph]:
-    """backbone.onnx, of pictures, and head.onnx: of boxes in noise, or without, and what the backbone saw."""
+    """backbone.onnx.gz, of pictures, and head.onnx.gz: of boxes in noise, or without, and what the backbone saw."""
     pictures = [
         torch.randn(n, 3, model.multiple * rows, model.multiple * columns) for n, rows, columns, _ in EXAMPLES
     ]

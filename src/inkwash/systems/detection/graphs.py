@@ -9,7 +9,7 @@ from typing import Any
 from inkwash.codecs.picture_files import Array
 from inkwash.weights.graph import Graph
 
-BACKBONE, HEAD = "backbone.onnx", "head.onnx"
+BACKBONE, HEAD = "backbone.onnx.gz", "head.onnx.gz"
 
 
 class GraphNetwork:

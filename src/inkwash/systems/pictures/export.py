@@ -12,6 +12,7 @@ from inkwash.errors import UserError
 from inkwash.networks.export import Function, check_installed, write_graph
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import kind_of
+from inkwash.weights.graph import graphs_in
 from inkwash.weights.shipped import describe, locate
 
 
@@ -27,7 +28,7 @@ def export(name: str | Path) -> list[Path]:
     pipeline, written = Pipeline.load(folder, runtime="torch"), []
     for key, component in pipeline.components.items():
         path = pipeline.folders[key]
-        if path == folder / key or not any(path.glob("*.onnx")):
+        if path == folder / key or not graphs_in(path):
             graphs = GRAPHS[kind_of(component)](component, pipeline.shape[1])
             written += [write(path / file, *graph) for file, graph in graphs.items()]
     return written
@@ -59,15 +60,15 @@ def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
         return example
 
     names = list(inputs(1, 2))
-    return {"model.onnx": (Function(unet, lambda m, *arrays: m(**dict(zip(names, arrays, strict=True)))), inputs)}
+    return {"model.onnx.gz": (Function(unet, lambda m, *arrays: m(**dict(zip(names, arrays, strict=True)))), inputs)}
 
 
 def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[Function, Inputs]]:
     z, pixels = vae.config["latent_channels"], vae.factor * side
     encode, decode = Function(vae, lambda m, x: m.encode(x)[0]), Function(vae, lambda m, z: m.decode(z))
     return {
-        "encoder.onnx": (encode, lambda n, _: {"x": torch.randn(n, vae.config["in_channels"], pixels, pixels)}),
-        "decoder.onnx": (decode, lambda n, _: {"z": torch.randn(n, z, side, side)}),
+        "encoder.onnx.gz": (encode, lambda n, _: {"x": torch.randn(n, vae.config["in_channels"], pixels, pixels)}),
+        "decoder.onnx.gz": (decode, lambda n, _: {"z": torch.randn(n, z, side, side)}),
     }
 
 
@@ -75,12 +76,12 @@ def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[Function, Inputs]]:
     def inputs(n: int, length: int) -> dict[str, Tensor]:
         return {"ids": torch.randint(5, 99, (n, length)), "mask": text_mask(n, length)}
 
-    return {"model.onnx": (Function(codec.network, lambda m, *arrays: m(*arrays)), inputs)}
+    return {"model.onnx.gz": (Function(codec.network, lambda m, *arrays: m(*arrays)), inputs)}
 
 
 def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
     label = predictor.config["label"]
-    return {"model.onnx": (Function(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
+    return {"model.onnx.gz": (Function(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
 
 
 GRAPHS = {

@@ -98,7 +98,7 @@ class UNetGraph(Graph):
 
 
 def autoencoder_graphs(folder: Path, threads: int) -> Any:
-    encoder, decoder = (Graph(folder, threads, name) for name in ("encoder.onnx", "decoder.onnx"))
+    encoder, decoder = (Graph(folder, threads, name) for name in ("encoder.onnx.gz", "decoder.onnx.gz"))
     return SimpleNamespace(config=decoder.config, encode=lambda x: [encoder(x)], decode=decoder)
 
 

@@ -17,7 +17,7 @@ EXAMPLES = ((2, 2, 3), (1, 4, 1), (3, 1, 1))  # pictures, and their height and w
 
 
 def graphs(model: SegmentationModel) -> Iterator[NetworkGraph]:
-    """Of each member encoder-0.onnx, unless the picture stands beside x_t as it is, and network-0.onnx."""
+    """Of each member encoder-0.onnx.gz, unless the picture stands beside x_t as it is, and network-0.onnx.gz."""
     unit = 2 ** len(model.config["network"]["widths"])
     for number, network in enumerate(model.network.networks):
 
@@ -31,10 +31,10 @@ def graphs(model: SegmentationModel) -> Iterator[NetworkGraph]:
 
         pictures = [{"picture": torch.randn(n, 3, unit * rows, unit * columns)} for n, rows, columns in EXAMPLES]
         if network.encoder is not None:
-            yield NetworkGraph(f"encoder-{number}.onnx", encode, {"picture": SIDES}, pictures)
+            yield NetworkGraph(f"encoder-{number}.onnx.gz", encode, {"picture": SIDES}, pictures)
         axes = {"x": SIDES, "time": (0,), "features": SIDES}
         states = [state_with(network, model.channels, **one) for one in pictures]
-        yield NetworkGraph(f"network-{number}.onnx", answer, axes, states)
+        yield NetworkGraph(f"network-{number}.onnx.gz", answer, axes, states)
 
 
 def state_with(network: Any, channels: int, picture: Tensor) -> dict[str, Tensor]:

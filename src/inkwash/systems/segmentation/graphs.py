@@ -12,8 +12,8 @@ class GraphNetwork:
     """What a `SegmentationNetwork` is to a model, of arrays."""
 
     def __init__(self, folder: Path, number: int, condition: str, threads: int | None) -> None:
-        self.graph = Graph(folder, threads, f"network-{number}.onnx")
-        self.encode: Any = Graph(folder, threads, f"encoder-{number}.onnx") if condition == "sum" else as_it_is
+        self.graph = Graph(folder, threads, f"network-{number}.onnx.gz")
+        self.encode: Any = Graph(folder, threads, f"encoder-{number}.onnx.gz") if condition == "sum" else as_it_is
 
     def __call__(self, x: Any, time: Any, features: Any) -> Any:
         return self.graph(x, time, features)
