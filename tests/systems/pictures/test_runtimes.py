@@ -1,7 +1,7 @@
 """The ONNX runtime draws what torch draws, without torch."""
 
-import gzip
 import copy
+import gzip
 import subprocess
 import sys
 from dataclasses import replace
