@@ -20,6 +20,7 @@ PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "tabl
 CHOICES, TABLE = 0.1, 0.2  # shares of the pictures that choices are made by, and that figures are measured on
 ALIKE, THUMBNAIL = 0.95, 24  # correlation of thumbnails from which on pictures are near-duplicates, and their side
 FEWEST = 3
+MOST_NAMED = 5
 
 
 class Grouped(Protocol):
@@ -126,14 +127,23 @@ def split(
     return training, [one for one in examples if one.group in choices], table
 
 
-def near_duplicates(parts: Sequence[Sequence[tuple[str, Array]]]) -> list[tuple[str, str]]:
-    """Names of pictures of different parts, (name, `thumbnail`), that correlate above ALIKE: a split that leaks."""
+def note_near_duplicates(
+    parts: Sequence[Sequence[Any]], picture_of: Callable[[Any], Array], note: Callable[[str], None]
+) -> None:
+    """Says of the first MOST_NAMED `near_duplicates` that they are."""
+    for one, other in near_duplicates(parts, picture_of)[:MOST_NAMED]:
+        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+
+
+def near_duplicates(parts: Sequence[Sequence[Any]], picture_of: Callable[[Any], Array]) -> list[tuple[str, str]]:
+    """Names of pictures of different parts whose thumbnails correlate above ALIKE: a split that leaks."""
+    small = [np.stack([thumbnail(picture_of(one)) for one in part]) if part else None for part in parts]
     found = []
     for i in range(len(parts)):
         for j in range(i + 1, len(parts)):
-            if parts[i] and parts[j]:
-                likeness = np.stack([one for _, one in parts[i]]) @ np.stack([one for _, one in parts[j]]).T
-                found += [(parts[i][a][0], parts[j][b][0]) for a, b in np.argwhere(likeness > ALIKE).tolist()]
+            if (first := small[i]) is not None and (second := small[j]) is not None:
+                alike = np.argwhere(first @ second.T > ALIKE).tolist()
+                found += [(parts[i][a].name, parts[j][b].name) for a, b in alike]
     return found
 
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.detection.data import near_duplicates, page_of, read_data, split
+from inkwash.systems.detection.data import page_of, read_data, split
+from inkwash.systems.splits import near_duplicates
 from tests.systems.detection.toy import folder, shapes
 
 
@@ -80,7 +81,7 @@ def test_near_duplicates_across_the_split_are_named(tmp_path):
     picture = np.asarray(Image.open(tmp_path / "images" / "p0.png")) // 2 + 30  # darker, and otherwise the same
     Image.fromarray(picture).save(tmp_path / "images" / "p2.png")
     one, other, copy = read_data(tmp_path).examples
-    assert near_duplicates([[one, other], [copy]]) == [("p0", "p2")]
+    assert near_duplicates([[one, other], [copy]], page_of) == [("p0", "p2")]
 
 
 def test_a_stack_is_refused_and_the_range_of_16_bits_is_said(tmp_path):

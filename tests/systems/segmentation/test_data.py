@@ -1,13 +1,15 @@
 """Folders of pictures and masks: found, parted, and refused in one line."""
 
 import json
+from operator import attrgetter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.segmentation.data import near_duplicates, read_data, split
+from inkwash.systems.segmentation.data import read_data, split
+from inkwash.systems.splits import near_duplicates
 from tests.systems.segmentation.cells import cells, folder, save
 
 pytest.importorskip("skimage")
@@ -118,9 +120,9 @@ def test_near_duplicates_are_named(tmp_path):
     save(brighter, tmp_path / "images" / "copy.png")
     save(cells(1)[1].astype(np.uint8), tmp_path / "masks" / "copy.png")
     examples = {one.name: one for one in read_data(tmp_path).examples}
-    copy = examples.pop("copy")
-    assert near_duplicates([list(examples.values()), [copy]]) == [("cell_1", "copy")]
-    assert near_duplicates([list(examples.values())[:3], list(examples.values())[3:]]) == []
+    copy, picture_of = examples.pop("copy"), attrgetter("picture")
+    assert near_duplicates([list(examples.values()), [copy]], picture_of) == [("cell_1", "copy")]
+    assert near_duplicates([list(examples.values())[:3], list(examples.values())[3:]], picture_of) == []
 
 
 def test_a_class_that_is_missing_where_it_is_learned_is_said(tmp_path):

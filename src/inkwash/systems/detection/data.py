@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from inkwash.errors import UserError
 from inkwash.systems import splits
 from inkwash.systems.detection import formats
 from inkwash.systems.detection.annotations import Note, checked
-from inkwash.systems.splits import PARTS, check_group, group_of, read_list, thumbnail
+from inkwash.systems.splits import PARTS, check_group, group_of, read_list
 from inkwash.weights.files import digest
 
 
@@ -104,8 +104,3 @@ def split(data: Data, folder: Path) -> tuple[list[Example], list[Example], list[
     if not any(len(one.boxes) for one in choices):
         raise UserError(f"{folder}: none of the {len(choices)} pictures for choices has objects: add some pictures")
     return training, choices, table
-
-
-def near_duplicates(parts: Sequence[Sequence[Example]]) -> list[tuple[str, str]]:
-    """Pictures of different parts that are nearly the same: the split leaks there."""
-    return splits.near_duplicates([[(one.name, thumbnail(page_of(one))) for one in part] for part in parts])

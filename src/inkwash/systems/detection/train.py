@@ -20,7 +20,7 @@ from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.best import finite_samples, keep_best, save_best
 from inkwash.systems.detection.boxes import from_state, to_corners
 from inkwash.systems.detection.calibration import calibrated, fit_calibration
-from inkwash.systems.detection.data import Data, Example, near_duplicates, page_of, read_data, split
+from inkwash.systems.detection.data import Data, Example, page_of, read_data, split
 from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.detection.losses import fcos_loss, set_loss
 from inkwash.systems.detection.metrics import Judge
@@ -28,6 +28,7 @@ from inkwash.systems.detection.model import Detection, DetectionModel, denoiser
 from inkwash.systems.detection.networks import GROUPS, DetectionNetwork
 from inkwash.systems.detection.request import MOST_BOXES
 from inkwash.systems.detection.targets import Scene, canvas, loader, scene
+from inkwash.systems.splits import note_near_duplicates
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Depth, Width, load_recipe
@@ -83,8 +84,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     data = read_data(recipe.data, recipe.group, recipe.drop_bad, note)
     training, choices, table = split(data, recipe.data)
     note(f"{len(training)} pictures to learn from, {len(choices)} for choices, {len(table)} for the table")
-    for one, other in near_duplicates([training, choices, table])[:5]:
-        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+    note_near_duplicates([training, choices, table], page_of, note)
     if crowds := sum(int(one.crowd.sum()) for one in training):
         note(f"{crowds} crowds, which are no single objects, are not learned from")
     scenes = [scene(example, page_of(example, note), recipe.size) for example in training]

@@ -26,13 +26,13 @@ NoiseLevel = Annotated[
 class Generate(Request):
     """Make pictures of a kind: a small one from noise, made larger in stages.
 
-    inkwash cascade generate --kind WBC --n 8 --model M -o out/
+    inkwash cascade generate --kind WBC --n 8 -o out/
     """
 
     kind: Annotated[
         str | None, MaxLen(200), Help("What they show, one of the model's kinds; all of them in turn if left out.")
     ] = None
-    model: ModelName
+    model: ModelName = "cells"
     n: Annotated[int, Ge(1), Le(1000), Help("How many pictures.")] = 1
     seed: Annotated[
         int | None, Ge(0), Le(2**64 - 1), Help("The same seed makes the same picture; random if left out.")
@@ -80,7 +80,7 @@ class Evaluate(Request):
     was asked for, how near pictures are to real ones that it never saw, and how they differ; at several levels of
     noise between stages, of real and of generated small pictures."""
 
-    model: Measured
+    model: Measured = "cells"
     data: Annotated[File | tuple[File, ...], Media("folder"), Help("The pictures with boxes that it was trained on.")]
     beside: Beside = ()
     per_kind: Annotated[int, Ge(2), Le(10_000), Help("Pictures of each kind.")] = 50

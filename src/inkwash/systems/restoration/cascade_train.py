@@ -16,12 +16,13 @@ from torch import Tensor
 
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
-from inkwash.systems.detection.data import near_duplicates, read_data, split
+from inkwash.systems.detection.data import page_of, read_data, split
 from inkwash.systems.pictures.metrics import frechet_distance
 from inkwash.systems.restoration.cascade import Base, Cascade, Stage, cosines, to_bytes
 from inkwash.systems.restoration.cascade_data import Crop, balanced, crops_of, loader
 from inkwash.systems.restoration.levels import LUMA, Array
 from inkwash.systems.restoration.train import JUDGED, Shared, fit_model, new_model, residual_of
+from inkwash.systems.splits import note_near_duplicates
 from inkwash.training.fit import Stopped
 from inkwash.training.recipe import Width, load_recipe
 from inkwash.training.settings import Settings
@@ -70,8 +71,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     check(recipe)
     data = read_data(recipe.data, recipe.group, recipe.drop_bad, note)
     parts = split(data, recipe.data)
-    for one, other in near_duplicates(parts)[:5]:
-        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+    note_near_duplicates(parts, page_of, note)
     training, choices = (crops_of(part, recipe.sides[-1], note, monitor.tell) for part in parts[:2])
     check_kinds(training, choices, data.classes, recipe.data)
     note(f"{len(training)} pictures of single objects to learn from, {len(choices)} for choices")

@@ -12,8 +12,8 @@ from inkwash.systems import train
 from inkwash.systems.base import File, Help, Limit, Media, Request
 from inkwash.systems.restoration.options import check_options
 
-ModelName = Annotated[str, Help("A folder that training wrote.")]
-Measured = Annotated[str, Help("A folder that training wrote.", argument=True)]
+ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")]
+Measured = Annotated[str, Help("A shipped model or a folder.", argument=True)]
 Samples = Annotated[
     int | None, Ge(1), Le(1000), Help("Answers for each picture; the model's own number if left out.")
 ]
@@ -40,16 +40,16 @@ def listed(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Upscale(Request):
-    """Make pictures larger by a model that learned from pictures like them.
+    """Make pictures larger, with the detail that a model learned from others.
 
-    inkwash upscale pictures/ -o out/ --model M writes each in the kind of file that it was, its opacity and its
+    inkwash upscale pictures/ -o out/ writes each in the kind of file that it was, its opacity and its
     colour profile kept; of several samples each, and a map of how far they differ.
     """
 
     pictures: Annotated[
         File | tuple[File, ...], Media("folder"), Help("A picture, or a folder of them.", argument=True)
     ]
-    model: ModelName
+    model: ModelName = "photos"
     factor: Annotated[int | None, Ge(2), Le(8), Help("How many times larger: the model's own, which has one.")] = None
     samples: Samples = None
     seed: Seed = 0
@@ -86,7 +86,7 @@ class Edit(Request):
 
     # no image/*: of these a studio keeps small copies of 8 bits
     picture: Annotated[File, Help("A photograph.", argument=True)]
-    model: ModelName
+    model: ModelName = "retouch"
     task: Annotated[Task, Help("What is done.")]
     mask: Annotated[File | None, Help("Where it is white, the picture is drawn anew.")] = None
     outpaint: Annotated[
@@ -174,7 +174,7 @@ class EvaluateUpscaler(Request):
     """Measure a model on pictures that it never saw, made small and large again: error, sharpness, consistency and
     diversity, beside bicubic, Lanczos, and other models in the same run."""
 
-    model: Measured
+    model: Measured = "photos"
     data: Folder
     beside: Beside = ()
     samples: Samples = None
@@ -188,7 +188,7 @@ class EvaluateEditor(Request):
     """Measure a model on pictures that it never saw, task by task: error, diversity, colour, beside the picture as it
     is given, a mean fill, and other models in the same run."""
 
-    model: Measured
+    model: Measured = "retouch"
     data: Folder
     beside: Beside = ()
     samples: Samples = None

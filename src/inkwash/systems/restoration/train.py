@@ -30,7 +30,7 @@ from inkwash.systems.restoration.levels import COLOURS
 from inkwash.systems.restoration.masks import with_missing
 from inkwash.systems.restoration.model import RestorationModel, plain_answer
 from inkwash.systems.restoration.networks import RestorationNetwork
-from inkwash.systems.splits import near_duplicates, thumbnail
+from inkwash.systems.splits import note_near_duplicates
 from inkwash.training.build import build
 from inkwash.training.fit import fit
 from inkwash.training.recipe import Depth, Width
@@ -94,9 +94,7 @@ def train_model(
     pictures = read_pictures(recipe.data, recipe.group, note, monitor.tell)
     training, choices, table = split(pictures, recipe.data)
     note(f"{len(training)} pictures to learn from, {len(choices)} for choices, {len(table)} for the table")
-    parts = [[(one.name, thumbnail(one.picture)) for one in part] for part in (training, choices, table)]
-    for one, other in near_duplicates(parts)[:5]:
-        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+    note_near_duplicates([training, choices, table], lambda one: one.picture, note)
     note(f"it learns to undo: {facts['degradation']}")
     torch.manual_seed(recipe.fit.seed)
     model = new_model(recipe, kind, network, facts, training, choices)

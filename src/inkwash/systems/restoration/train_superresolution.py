@@ -52,5 +52,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 
 def default_recipe(data: Path) -> Recipe:
-    """For pictures of one's own, at the size at which they are."""
-    return replace(load_recipe(RECIPES / "photos.toml", Recipe, data=data), zoom=1.0)
+    """For pictures of one's own, at the size at which they are, in less time."""
+    recipe = load_recipe(RECIPES / "photos.toml", Recipe, data=data)
+    return replace(recipe, zoom=1.0, fit=replace(recipe.fit, steps=5000))

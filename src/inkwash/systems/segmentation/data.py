@@ -29,7 +29,7 @@ from inkwash.systems.segmentation.masks import (
     read_masks,
     to_objects,
 )
-from inkwash.systems.splits import PARTS, check_group, digest, group_of, read_list, some, thumbnail
+from inkwash.systems.splits import PARTS, check_group, digest, group_of, read_list, some
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
@@ -220,8 +220,3 @@ def split(data: Data, folder: Path) -> tuple[list[Example], list[Example], list[
                 f"{folder}: class '{name}' is in no picture of the training part; add some, or leave it out"
             )
     return training, choices, table
-
-
-def near_duplicates(parts: Sequence[Sequence[Example]]) -> list[tuple[str, str]]:
-    """Pictures of different parts that are nearly the same: the split leaks there."""
-    return splits.near_duplicates([[(one.name, thumbnail(one.picture)) for one in part] for part in parts])

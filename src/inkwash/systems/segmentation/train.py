@@ -20,12 +20,13 @@ from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.best import finite_samples, keep_best, save_best
 from inkwash.systems.segmentation.calibration import fit_counts, fit_temperature
-from inkwash.systems.segmentation.data import Data, Example, near_duplicates, read_data, split
+from inkwash.systems.segmentation.data import Data, Example, read_data, split
 from inkwash.systems.segmentation.metrics import detection_f, iou, match
 from inkwash.systems.segmentation.model import SegmentationModel, denoiser
 from inkwash.systems.segmentation.networks import Members
 from inkwash.systems.segmentation.objects import class_map, sizes_of, typical
 from inkwash.systems.segmentation.targets import loader, prepare
+from inkwash.systems.splits import note_near_duplicates
 from inkwash.training.build import build
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Depth, Width, load_recipe
@@ -81,8 +82,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     data = read_data(recipe.data, recipe.classes, recipe.group, note)
     training, choices, table = split(data, recipe.data)
     note(f"{len(training)} pictures to learn from, {len(choices)} for choices, {len(table)} for the table")
-    for one, other in near_duplicates([training, choices, table])[:5]:
-        note(f"near-duplicates on both sides of the split: {one} and {other}; --group keeps what belongs together")
+    note_near_duplicates([training, choices, table], lambda one: one.picture, note)
     torch.manual_seed(recipe.fit.seed)
     model = new_model(recipe, data, training, choices)
     radius, scale = (model.config[key] for key in ("radius", "scale"))

@@ -1,0 +1,106 @@
+"""Pictures for docs/vision.md: what the shipped models `photos`, `retouch` and `cells` make of what they never
+saw, and of nothing.
+
+    pip install '.[segmentation,detection]'
+    python benchmarks/restoration_pictures.py --photos data/photos --retouch data/retouch --cells bccd_blood_cells
+
+docs/vision.md says where the data come from. Nothing is chosen: of the pictures for the table the first by name, the
+squares in their middles, the first seeds.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import common
+import inkwash
+from common import QUICK, ROOT
+from inkwash.systems.detection import data as boxes
+from inkwash.systems.restoration import data
+from inkwash.systems.restoration.cascade_data import crops_of
+from inkwash.systems.restoration.data import window
+from inkwash.systems.restoration.degradations import TASKS, make_small
+
+common.needs("skimage", "pycocotools")
+GAP, SIDE = 4, 128  # pixels between tiles, and of a photograph's square
+EACH = 4  # photographs, pictures of a task
+IN_A_ROW = 10  # cells
+
+
+def row(tiles: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.pad(one, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for one in tiles], 1)
+
+
+def table_of(folder: Path) -> list[np.ndarray]:
+    """The pictures of the table, by name."""
+    examples = data.split(data.read_pictures(folder), folder)[2]
+    return [one.picture for one in sorted(examples, key=lambda one: one.name)]
+
+
+def levels(values: np.ndarray) -> np.ndarray:
+    return (255 * values).clip(0, 255).round().astype(np.uint8)
+
+
+def enlarged(folder: Path) -> np.ndarray:
+    """A row for each photograph: small, bicubic, two samples, the truth."""
+    model, rows, rng = inkwash.load("photos"), [], np.random.default_rng(0)
+    for picture in table_of(folder)[:EACH]:
+        truth = window(picture, SIDE)
+        small = levels(make_small(truth / 255, model.factor, ["area"], rng))
+        shown = [
+            np.asarray(Image.fromarray(small).resize((SIDE, SIDE), how))
+            for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
+        ]
+        rows.append(row([*shown, *model.upscale(small, samples=2), truth]))
+    return np.concatenate(rows)
+
+
+def edited(folder: Path) -> np.ndarray:
+    """A row for each task: twice what is given, three samples, the truth."""
+    model, rows = inkwash.load("retouch"), []
+    pictures = [window(picture, model.config["size"]) for picture in table_of(folder)]
+    emoji, cells = pictures[-1], pictures[0]  # cells come first by name
+    for number, (name, task) in enumerate(TASKS.items()):
+        tiles = []
+        for truth in (emoji, cells):
+            source, missing = task.degrade(truth / 255, np.random.default_rng(number))
+            given = levels(source if missing is None else np.where(missing[..., None], 0.5, source))
+            tiles += [given, *model.redraw(levels(source), missing, samples=3).samples, truth]
+        rows.append(row(tiles))
+        print(name)
+    return np.concatenate(rows)
+
+
+def drawn(folder: Path) -> np.ndarray:
+    """Two rows for each kind: generated ones, and real ones for the table."""
+    model, rows = inkwash.load("cells"), []
+    side = model.stages[-1].config["size"]
+    real = crops_of(boxes.split(boxes.read_data(folder), folder)[2], side, print, lambda _: None)
+    for number, kind in enumerate(model.config["classes"]):
+        own = [crop.picture for crop in real if crop.kind == number]
+        rows += [
+            row(list(model.generate(kind, IN_A_ROW, seed=0))),
+            row(own[:: max(1, len(own) // IN_A_ROW)][:IN_A_ROW]),
+        ]
+    return np.concatenate(rows)
+
+
+def main() -> None:
+    options = common.parser(__doc__)
+    for name, draw in DRAWN.items():
+        options.add_argument(f"--{name}", type=Path, help=draw.__doc__)
+    given = options.parse_args()
+    if QUICK:
+        print("of 3 shipped models and real pictures: nothing to try without them")
+        return
+    for name, draw in DRAWN.items():
+        if (folder := getattr(given, name)) is not None:
+            sheet = Image.fromarray(draw(folder))
+            sheet.quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / f"{name}.png", optimize=True)
+
+
+DRAWN = {"photos": enlarged, "retouch": edited, "cells": drawn}
+
+if __name__ == "__main__":
+    main()
