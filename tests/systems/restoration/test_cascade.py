@@ -84,7 +84,7 @@ def test_a_stage_that_is_stopped_hands_over_its_picture_in_noise_of_that_time(un
 def test_noise_is_taken_from_small_pictures_as_far_as_a_linear_filter_can():
     """Of pictures with just that spectrum: the error is as large as it says, and has nothing to do with what was
     seen, so no other linear filter does better."""
-    stage, basis = cascade().stages[1], cosines(8)
+    stage, basis = cascade().stages[1], torch.from_numpy(cosines(8))
     assert torch.allclose(basis @ basis.T, torch.eye(8).double(), atol=1e-12)
     power = torch.tensor(stage.config["spectrum"]).double()
     g = torch.Generator().manual_seed(0)

@@ -11,10 +11,11 @@ from PIL import Image
 from inkwash.cli import main
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
+from inkwash.systems.restoration.cascade import Cascade
 from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.levels import to_network
 from inkwash.systems.restoration.upscaler import Upscaler
-from tests.systems.restoration.toy import editor, picture, upscaler
+from tests.systems.restoration.toy import cascade, editor, picture, upscaler
 
 pytest.importorskip("onnxscript")
 
@@ -33,6 +34,23 @@ def editing(tmp_path_factory):
     editor().save(folder)
     assert main(["export", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "kinds"
+    cascade().save(folder)
+    assert main(["export", str(folder)]) == 0
+    return folder
+
+
+def test_graphs_draw_what_torch_draws(drawing):
+    graphs, other = Cascade.load(drawing), Cascade.load(drawing, runtime="torch")
+    assert (graphs.runtime, other.runtime) == ("onnx", "torch")
+    for options in ({"noise_level": 0.0}, {"noise_level": 0.2}, {"truncated": True}):
+        made, expected = (model.draw([0, 1], [5, 6], **options) for model in (graphs, other))
+        for one, known in zip(made, expected, strict=True):
+            np.testing.assert_allclose(one, known, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (7, 5), (15, 27)])
@@ -76,17 +94,18 @@ def test_without_graphs_they_are_asked_for(tmp_path):
         Editor.load(tmp_path, runtime="onnx")
 
 
-def test_pictures_are_made_without_torch_and_their_recipes_say_by_what(upscaling, editing, tmp_path):
+def test_pictures_are_made_without_torch_and_their_recipes_say_by_what(upscaling, editing, drawing, tmp_path):
     photo, out = upscaling.parent / "one photo.png", ["-o", str(tmp_path / "out")]
     Image.fromarray(picture()).save(photo)
     words = [
         ["upscale", str(photo), "--model", str(upscaling), *out],
         ["edit", str(photo), "--model", str(editing), "--task", "restore", *out],
+        ["cascade", "generate", "--kind", "disc", "--seed", "3", "--model", str(drawing), *out],
     ]
     code = "import sys\nfrom inkwash.cli import main\n"
-    code += f"assert [main(one) for one in {words!r}] == [0, 0]\nassert 'torch' not in sys.modules"
+    code += f"assert [main(one) for one in {words!r}] == [0, 0, 0]\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    for name in ("one photo-x3-1.png", "one photo-restore-1.png"):
+    for name in ("one photo-x3-1.png", "one photo-restore-1.png", "disc-3.png"):
         assert read_recipe(tmp_path / "out" / name)["runtime"] == "onnx"
     made = str(tmp_path / "out" / "one photo-x3-1.png")
     assert main(["again", made, "--inputs", str(photo.parent)]) == 0

@@ -11,9 +11,7 @@ from inkwash.systems.train import TRAIN
 
 MACHINE = ("out", "device", "runtime", "threads")  # all of it computes in float32
 LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "takes": MACHINE}
-CASCADES: dict[str, Any] = {
-    "limits": f"{__name__}.limits:cascade_limits", "takes": ("out", "device", "threads"),
-}  # fmt: skip
+CASCADES: dict[str, Any] = {"limits": f"{__name__}.limits:cascade_limits", "takes": MACHINE}
 TORCH = "train, evaluate, export"
 MODULES = {"scipy": "", "skimage": "evaluate"}
 
@@ -60,9 +58,10 @@ CASCADE = System(
         ),
         "train": Verb(cascade_request.Train, f"{__name__}.cascade_verbs:train", **TRAIN),
         "evaluate": Verb(cascade_request.Evaluate, f"{__name__}.cascade_evaluate:evaluate", **CASCADES, **EVALUATE),
+        "export": Verb(Export, f"{__name__}.export:export_cascade", **EXPORT),
     },
     load=f"{__name__}.cascade:Cascade.load",
-    modules={"torch": ""} | MODULES,
+    modules={"torch": f"{TORCH}, generate --runtime torch"} | MODULES,
     tasks=("cascade",),
     makes=f"{__name__}:makes_by_kind",
     recipe_of="inkwash.systems.pictures.formats:recorded",

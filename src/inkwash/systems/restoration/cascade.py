@@ -5,20 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from inkwash.codecs.pixels import denormalize
+from inkwash.diffusion.arrays import constant, namespace, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
-from inkwash.systems.restoration.levels import Array
+from inkwash.systems.restoration.graphs import GraphNetwork, graph_of_stage
+from inkwash.systems.restoration.levels import COLOURS, Array
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 from inkwash.systems.restoration.options import check_whole
 from inkwash.systems.restoration.upscaler import Upscaler, enlarged
 from inkwash.systems.torch_model import TorchModel
+
+if TYPE_CHECKING:
+    import torch
 
 SYSTEM = "cascade"
 MOST_NOISE = 0.2  # time to which small pictures are noised in training: of more, less is left than a stage adds
@@ -33,23 +37,20 @@ class Base(RestorationModel):
     parametrization = "v"
 
     def make(
-        self, label: Tensor, seeds: Sequence[int], steps: int | None = None, until: float = 0.0, progress: Any = None
-    ) -> Tensor:
+        self, label: Any, seeds: Sequence[int], steps: int | None = None, until: float = 0.0, progress: Any = None
+    ) -> Any:
         """label (B, classes) -> (B, 3, size, size) from -1 to 1; until: see `draw`."""
-        nothing = torch.zeros(len(label), 3, self.config["size"], self.config["size"], device=self.device)
-        condition = {"label": label.to(self.device)}
-        made: Tensor = self.draw(
-            nothing, self.config["residual"], condition, seeds, steps, until=until, progress=progress
-        )
-        return made
+        nothing = self.array(np.zeros((len(label), COLOURS, self.config["size"], self.config["size"]), np.float32))
+        condition, scale = {"label": label}, self.config["residual"]
+        return self.draw(nothing, scale, condition, seeds, steps, until=until, progress=progress)
 
-    def base(self, batch: Batch) -> Tensor:
-        return torch.zeros_like(batch["x"])
+    def base(self, batch: Batch) -> Any:
+        return 0 * batch["x"]
 
-    def answer(self, batch: Batch, seed: int, steps: int) -> Tensor:
-        return self.make(batch["label"], [seed], steps)
+    def answer(self, batch: Batch, seed: int, steps: int) -> Any:
+        return self.make(batch["label"].to(self.device), [seed], steps)
 
-    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], None]:
+    def example(self, batch: Batch, generator: torch.Generator) -> tuple[Any, dict[str, Any], None]:
         return batch["x"] / self.config["residual"], {"label": batch["label"]}, None
 
 
@@ -68,13 +69,15 @@ class Stage(Upscaler):
     def most_noise(self) -> float:
         return MOST_NOISE if self.config["augmentation"] else 0.0
 
-    def seen(self, small: Tensor, noise: Any) -> tuple[Tensor, Any]:
+    def seen(self, small: Any, noise: Any) -> tuple[Any, Any]:
         """As of an `Upscaler`, of the small pictures' linear estimate of least error, cosine by cosine
         P / (P + noise^2), whose mean error is P noise^2 / (P + noise^2)."""
-        power, basis = on_device(tuple(map(tuple, self.config["spectrum"])), small.device, small.dtype)
+        xp, device = namespace(small), small.device
+        values = spectrum_and_basis(tuple(map(tuple, self.config["spectrum"])))
+        power, basis = (one(xp, small.dtype, device) for one in values)
         share = power / (power + noise**2)
         smooth = basis.T @ (share * (basis @ small @ basis.T)) @ basis
-        error = (power * (1 - share)).mean((-2, -1), keepdim=True)
+        error = xp.mean(power * (1 - share), axis=(-2, -1), keepdims=True)
         return enlarged(smooth, self.factor), (self.config["residual"] ** 2 + error) ** 0.5
 
 
@@ -90,18 +93,33 @@ class Cascade(TorchModel):
     """
 
     system = SYSTEM
+    has_graphs = True
 
     def __init__(self, stages: list[Any], config: dict[str, Any]) -> None:
         self.stages, self.config = stages, config
-        self.network = nn.ModuleList(stage.network for stage in stages)
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        check_whole(facts)
-        for key in KEYS:
-            facts[key]
-        first, *later = facts["stages"]
-        return cls([Base.build(first), *map(Stage.build, later)], facts)
+        first, *later = stages_of(facts)
+        return cls.of([Base.build(first), *map(Stage.build, later)], facts)
+
+    @classmethod
+    def of(cls, stages: list[Any], facts: dict[str, Any]) -> Self:
+        """The model of stages whose networks are torch's."""
+        from torch import nn
+
+        model = cls(stages, facts)
+        model.network = nn.ModuleList(stage.network for stage in stages)
+        return model
+
+    @classmethod
+    def on_graphs(cls, facts: dict[str, Any], folder: Path, threads: int | None) -> Self:
+        stages = list[Any]()
+        for k, own in enumerate(stages_of(facts)):
+            network = GraphNetwork(folder, own["network"], threads, graph_of_stage(k))
+            stages.append((Stage if k else Base)(network, Base.checked(own)))
+            stages[-1].runtime = "onnx"
+        return cls(stages, facts)
 
     def facts(self) -> dict[str, Any]:
         return self.config
@@ -138,7 +156,7 @@ class Cascade(TorchModel):
         for j in range(samples):
             told = in_all(progress, j, samples)
             made.append(self.draw(kinds, [(seed + j) % 2**64], steps, noise_level, truncated, told)[-1])
-        return to_bytes(torch.cat(made))
+        return np.concatenate([to_bytes(x) for x in made])
 
     def draw(
         self,
@@ -148,7 +166,7 @@ class Cascade(TorchModel):
         noise_level: float | None = None,
         truncated: bool = False,
         progress: Progress | None = None,
-    ) -> list[Tensor]:
+    ) -> list[Any]:
         """What each stage makes, (B, 3, side, side) from -1 to 1, of kinds by their numbers; of truncated stages,
         but for the last, as they were stopped."""
         level, first = self.level(noise_level), self.stages[0]
@@ -159,7 +177,7 @@ class Cascade(TorchModel):
 
     def enlarge(
         self,
-        low: Tensor,
+        low: Any,
         kinds: Sequence[int],
         seeds: Sequence[int],
         steps: int | None = None,
@@ -167,10 +185,10 @@ class Cascade(TorchModel):
         noised: bool = False,
         progress: Progress | None = None,
         first: int = 1,
-    ) -> list[Tensor]:
+    ) -> list[Any]:
         """What the stages from `first` on make of pictures of the one before it; noised: of pictures that are at the
         time `noise_level` already, and so that each stage hands over such."""
-        level, made, last = self.level(noise_level), list[Tensor](), len(self.stages) - 1
+        level, made, last = self.level(noise_level), list[Any](), len(self.stages) - 1
         for k in range(first, last + 1):
             until = level if noised and k < last else 0.0
             told = in_all(progress, k, last + 1)
@@ -191,24 +209,32 @@ class Cascade(TorchModel):
             raise UserError(f"noise_level = {level}: {what}")
         return float(level)
 
-    def labels(self, kinds: Sequence[int]) -> Tensor:
-        return torch.eye(len(self.config["classes"]), device=self.device)[list(kinds)]
+    def labels(self, kinds: Sequence[int]) -> Any:
+        return self.stages[0].array(np.eye(len(self.config["classes"]), dtype=np.float32)[list(kinds)])
 
     def steps(self, steps: int | None) -> int:
         return int(self.config["steps"] if steps is None else steps)
 
 
+def stages_of(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The facts of each stage. UserError for those of one stage alone, KeyError where one is missing."""
+    check_whole(facts)
+    for key in KEYS:
+        facts[key]
+    return list(facts["stages"])
+
+
 @lru_cache(maxsize=8)
-def on_device(spectrum: tuple[tuple[float, ...], ...], device: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The spectrum, and the transform's basis: copied there once, so that no step of a training waits for it."""
-    return torch.tensor(spectrum, dtype=dtype, device=device), cosines(len(spectrum)).to(device, dtype)
+def spectrum_and_basis(spectrum: tuple[tuple[float, ...], ...]) -> tuple[Any, Any]:
+    """The spectrum, and the transform's basis, as `constant`s: no step of a training waits for them."""
+    return constant(np.array(spectrum)), constant(cosines(len(spectrum)))
 
 
-def cosines(side: int) -> Tensor:
+def cosines(side: int) -> Array:
     """(side, side), the orthonormal cosine transform (DCT-II): row k is cos(pi k (2 i + 1) / (2 side)), scaled."""
-    k, i = torch.arange(side, dtype=torch.float64)[:, None], torch.arange(side, dtype=torch.float64)
-    rows = (2 / side) ** 0.5 * (torch.pi * k * (2 * i + 1) / (2 * side)).cos()
-    return torch.cat([rows[:1] / 2**0.5, rows[1:]])
+    k, i = np.arange(side)[:, None], np.arange(side)
+    rows: Array = (2 / side) ** 0.5 * np.cos(np.pi * k * (2 * i + 1) / (2 * side))
+    return np.concatenate([rows[:1] / 2**0.5, rows[1:]])
 
 
 def of_stage(seeds: Sequence[int], stage: int) -> list[int]:
@@ -216,6 +242,6 @@ def of_stage(seeds: Sequence[int], stage: int) -> list[int]:
     return [int(np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)[0]) for seed in seeds]
 
 
-def to_bytes(x: Tensor) -> Array:
+def to_bytes(x: Any) -> Array:
     """(B, 3, H, W) from -1 to 1 -> (B, H, W, 3) uint8."""
-    return denormalize(x.numpy(force=True))
+    return denormalize(numpy(x))

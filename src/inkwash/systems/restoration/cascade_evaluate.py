@@ -69,7 +69,7 @@ class Judge(NamedTuple):
         alike = [metrics.pairwise_ssim(list(some)) for some in own]
         return [
             row(FOUND, right / len(found), wilson(right, len(found)), len(found), **keys),
-            row(DISTANCE, round(frechet_distance(features, self.real), 6), n=len(found), **keys),
+            row(DISTANCE, max(0.0, round(frechet_distance(features, self.real), 6)), n=len(found), **keys),
             row("pairwise SSIM within a kind", float(np.mean(alike)), n=len(found), **keys),
         ]
 
@@ -239,12 +239,12 @@ def rows_of(name: str, model: Cascade, judge: Judge, shown: Array, request: Any,
         list[Row](),
     )
     kinds: list[int] = judge.kinds.tolist()
-    lows = [planes(smaller(shown, side)).to(model.device) for side in sides[:-1]]
+    lows = [model.array(planes(smaller(shown, side)).numpy()) for side in sides[:-1]]
 
-    def draw(way: Way, part: slice) -> list[Tensor]:
+    def draw(way: Way, part: slice) -> list[Any]:
         return model.draw(kinds[part], seeds[part], request.steps, *way)
 
-    def enlarge(way: Way, first: int, part: slice) -> list[Tensor]:
+    def enlarge(way: Way, first: int, part: slice) -> list[Any]:
         low = lows[first - 1][part]
         return model.enlarge(low, kinds[part], seeds[part], request.steps, way.level, first=first)
 

@@ -169,9 +169,9 @@ def train_stage(
 
 def spectrum_of(batch: Callable[[int], dict[str, Tensor]]) -> list[list[float]]:
     """Of small pictures the mean squares of their cosine transform, never 0."""
-    low = torch.cat([batch(k)["low"] for k in range(JUDGED)]).double()
+    low = np.concatenate([batch(k)["low"].numpy() for k in range(JUDGED)]).astype(np.float64)
     basis = cosines(low.shape[-1])
-    power = ((basis @ low @ basis.T) ** 2).mean((0, 1)).clamp(min=1e-8)
+    power = ((basis @ low @ basis.T) ** 2).mean((0, 1)).clip(1e-8)
     return [[float(f"{value:.4g}") for value in row] for row in power.tolist()]
 
 
@@ -187,7 +187,7 @@ def assemble(recipe: Recipe, stages: list[Any], classes: list[str], seen: dict[s
         "classes": classes, "noise_level": 0.0, "augmentation": recipe.augmentation, "steps": STEPS, **seen,
         "stages": [stage.config for stage in stages],
     }  # fmt: skip
-    return Cascade(stages, facts)
+    return Cascade.of(stages, facts)
 
 
 def save(cascade: Cascade, recipe: Recipe, folder: Path) -> None:

@@ -1,9 +1,10 @@
-"""The graph of a model's network. Needs the extra `export` (onnx, onnxscript)."""
+"""The graphs of models' networks. Needs the extra `export` (onnx, onnxscript)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from inkwash.systems.export import SIDES, NetworkGraph
 from inkwash.systems.export import export as run_export
+from inkwash.systems.restoration.cascade import Cascade
 from inkwash.systems.restoration.editor import Editor
-from inkwash.systems.restoration.graphs import NETWORK
+from inkwash.systems.restoration.graphs import NETWORK, graph_of_stage
 from inkwash.systems.restoration.levels import COLOURS
 from inkwash.systems.restoration.model import RestorationModel
 from inkwash.systems.restoration.upscaler import Upscaler
@@ -22,27 +24,39 @@ EXAMPLES = ((2, 16, 24), (1, 7, 5), (3, 1, 9))
 
 
 def graphs(model: RestorationModel) -> Iterator[NetworkGraph]:
-    axes: dict[str, Any] = {"x": SIDES, "time": (0,), "concat": SIDES}
-    if model.network.config["augmented"]:
-        axes["noise_level"] = (0,)
-    yield NetworkGraph(NETWORK, answer, axes, [example(model.network, *sizes) for sizes in EXAMPLES])
+    yield graph(NETWORK, model.network, lambda network: network)
 
 
-def answer(module: Any, *state: Tensor) -> Tensor:
-    found: Tensor = module(*state)
-    return found
+def cascade_graphs(model: Cascade) -> Iterator[NetworkGraph]:
+    for k, stage in enumerate(model.stages):
+        yield graph(graph_of_stage(k), stage.network, itemgetter(k))
+
+
+def graph(name: str, network: Any, of: Callable[[Any], Any]) -> NetworkGraph:
+    """of: gives this network of the model's."""
+    examples = [example(network, *sizes) for sizes in EXAMPLES]
+
+    def answer(module: Any, *inputs: Tensor) -> Tensor:
+        found: Tensor = of(module)(**dict(zip(examples[0], inputs, strict=True)))
+        return found
+
+    axes = {key: SIDES if value.ndim == len(SIDES) + 1 else (0,) for key, value in examples[0].items()}
+    return NetworkGraph(name, answer, axes, examples)
 
 
 def example(network: Any, count: int, rows: int, columns: int) -> dict[str, Tensor]:
     """Inputs of the network."""
-    size = (rows * network.patch, columns * network.patch)
-    inputs = {
-        "x": torch.randn(count, COLOURS, *size),
-        "time": 1000 * torch.rand(count),
-        "concat": torch.randn(count, COLOURS + network.config["missing"], *size),
-    }
-    return inputs | ({"noise_level": torch.rand(count)} if network.config["augmented"] else {})
+    size, config = (rows * network.patch, columns * network.patch), network.config
+    inputs = {"x": torch.randn(count, COLOURS, *size), "time": 1000 * torch.rand(count)}
+    if config["source"]:
+        inputs["concat"] = torch.randn(count, COLOURS + config["missing"], *size)
+    if config["augmented"]:
+        inputs["noise_level"] = torch.rand(count)
+    if classes := config["classes"]:
+        inputs["label"] = torch.eye(classes)[torch.arange(count) % classes]
+    return inputs
 
 
 export_upscaler = partial(run_export, load=Upscaler.load, graphs=graphs)
 export_editor = partial(run_export, load=Editor.load, graphs=graphs)
+export_cascade = partial(run_export, load=Cascade.load, graphs=cascade_graphs)

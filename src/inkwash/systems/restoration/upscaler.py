@@ -102,7 +102,8 @@ class Upscaler(RestorationModel):
             known = self.denoiser.process.noise(low, at, noise)
         base, scale = self.seen(known / at.alpha, at.sigma / at.alpha)
         condition = {"concat": base, "noise_level": like([level] * len(low), low)} | told(label)
-        return self.draw(base, float(scale), condition, seeds, steps, None, low if project else None, until, progress)
+        number = scale if isinstance(scale, float) else scale.item()
+        return self.draw(base, number, condition, seeds, steps, None, low if project else None, until, progress)
 
     def seen(self, small: Any, noise: Any) -> tuple[Any, Any]:
         """Of small pictures (B, 3, h, w) with noise of this deviation, a number or (B, 1, 1, 1), the large ones that
