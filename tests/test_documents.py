@@ -180,6 +180,9 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
         ("carbon", "crystals"),
         ("nuclei", "vision"),
         ("bccd", "vision"),
+        ("cells", "vision"),
+        ("photos", "vision"),
+        ("retouch", "vision"),
     ],
 )
 def test_the_figures_of_a_model_are_those_of_its_report(name, page):
