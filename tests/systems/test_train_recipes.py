@@ -80,6 +80,7 @@ SMALLER = {
         "size": 48,
         "boxes": 8,
         "widths": [8, 16],
+        "levels": 2,
         "dim": 16,
         "stages": 2,
         "pooled": 3,

@@ -13,11 +13,13 @@ from inkwash.networks.text import TextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.systems import of_task
 from inkwash.systems.crystals.model import new_network as crystal_network
+from inkwash.systems.detection.networks import DetectionNetwork
 from inkwash.systems.language import train as language
 from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.pictures.icon_sets import DEFAULT
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR
 from inkwash.systems.protein import model as protein
+from inkwash.systems.restoration.networks import RestorationNetwork
 from inkwash.systems.segmentation.networks import SegmentationNetwork
 from inkwash.systems.train import task_of
 from inkwash.training.recipe import load_recipe
@@ -95,6 +97,17 @@ def segmentation(recipe):
     )
 
 
+def detection(recipe):
+    kinds = len(config("bccd", file="system.json")["classes"])
+    return DetectionNetwork(
+        kinds, **{name: getattr(recipe, name) for name in ("widths", "levels", "dim", "stages", "pooled")}
+    )
+
+
+def editing(recipe):
+    return RestorationNetwork(missing=True, widths=recipe.widths, layers=recipe.layers, patch=recipe.patch)
+
+
 NETWORKS = {
     "autoencoder": lambda recipe: Autoencoder(**recipe.network),
     "pictures": pictures,
@@ -107,6 +120,8 @@ NETWORKS = {
     "backbone": backbone,
     "crystals": crystals,
     "segmentation": segmentation,
+    "detection": detection,
+    "editing": editing,
 }
 EXACT = ("backbone", "crystals")  # places are known better than to the 8 bits of bfloat16
 

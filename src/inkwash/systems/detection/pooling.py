@@ -37,7 +37,8 @@ def roi_align(features: Sequence[Tensor], corners: Tensor, size: int, samples: i
     points = points.nan_to_num(0.0)  # grid_sample has no answer to a box that is no number, and ends the process
     levels, found = level_of(corners, features), None
     for number, level in enumerate(features):
-        own = F.grid_sample(level, points.flatten(1, 2), padding_mode="border", align_corners=False)
+        precise = level.to(points.dtype)  # bfloat16 has too few places for where a box is
+        own = F.grid_sample(precise, points.flatten(1, 2), padding_mode="border", align_corners=False)
         own = F.avg_pool2d(own, samples) if samples > 1 else own
         own = own.reshape(*own.shape[:2], -1, size, size).transpose(1, 2)
         found = own if found is None else torch.where((levels == number)[..., None, None, None], own, found)
