@@ -29,6 +29,7 @@ COLOURS = (
     (255, 140, 60),
     (170, 130, 255),
 )  # of classes
+MOST_NAMED = 3  # pictures that could not be read
 
 
 def picture_files(
@@ -61,12 +62,28 @@ def slices(name: str, pages: list[Array]) -> Iterator[tuple[str, Array]]:
         yield (name if len(pages) == 1 else f"{name}-{i + 1}"), page
 
 
+def leave_out_unread(error: UserError, unread: list[str], files: int, context: Context) -> None:
+    """Of several pictures one that cannot be read is said and left out; the error where none can."""
+    unread.append(str(error))
+    if len(unread) == files:
+        raise error
+    context.tell(Note(f"left out: {error}"))
+
+
+def check_all_read(unread: list[str]) -> None:
+    """UserError, when all others are done, for those that were left out."""
+    if unread:
+        raise UserError(f"not read, and the other pictures are done: {'; '.join(unread[:MOST_NAMED])}")
+
+
 def pages_of(
     pictures: File | tuple[File, ...],
     context: Context,
+    unread: list[str],
     leave_out: Callable[[Path, Path], bool] = lambda file, folder: False,
 ) -> Iterator[tuple[File, str, Array, Callable[[int, int], None]]]:
-    """(file, name, picture, whom to tell how far it is) of each slice of each picture, until no more is wanted."""
+    """(file, name, picture, whom to tell how far it is) of each slice of each picture, until no more is wanted.
+    unread: gets what is wrong with those that cannot be read, for `check_all_read`."""
     path = context.open(pictures)
     given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
     files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name, leave_out)
@@ -75,7 +92,11 @@ def pages_of(
         if context.stopped():
             return
         own = given[file.relative_to(path).as_posix()] if isinstance(pictures, tuple) else pictures
-        pages = read_pages(file)
+        try:
+            pages = read_pages(file)
+        except UserError as error:
+            leave_out_unread(error, unread, len(files), context)
+            continue
         says_of_range(pages, own.name, lambda text: context.tell(Note(text)))
         for name, page in slices(stem, pages):
             if name != stem and name in names:

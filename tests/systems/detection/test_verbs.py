@@ -182,3 +182,19 @@ def test_a_slice_called_like_a_picture_is_refused(tmp_path):
     second.save(tmp_path / "in" / "a-2.png")
     with pytest.raises(UserError, match=r"two pictures are called a-2, one of them a slice of a.tif"):
         run(tmp_path, tmp_path / "in")
+
+
+def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "in", 2)
+    model().save("mine")
+    (tmp_path / "in" / "images" / "broken.png").write_bytes(b"\x89PNG")
+    assert main(["detect", "in/images", "--model", "mine", "-o", "out", "--steps", "1"]) == 2
+    assert "not read, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
+    with open("out/boxes.csv") as file:
+        assert {row["image"] for row in csv.DictReader(file)} <= {"p0.png", "p1.png"}
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.xml")) == ["p0.xml", "p1.xml"]
+    for name in ("p0", "p1"):
+        (tmp_path / "in" / "images" / f"{name}.png").write_bytes(b"\x89PNG")
+    assert main(["detect", "in/images", "--model", "mine", "-o", "none", "--steps", "1"]) == 2
+    assert "the other pictures are done" not in capsys.readouterr().err and not (tmp_path / "none").exists()

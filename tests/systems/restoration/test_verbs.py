@@ -252,3 +252,16 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, says, tmp_path, monk
     told = capsys.readouterr().err.strip().splitlines()
     assert says in told[-1] and "Traceback" not in "".join(told)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "in", 2)
+    upscaler().save("up")
+    (tmp_path / "in" / "a broken one.png").write_bytes(b"\x89PNG")
+    assert main(["upscale", "in", "--model", "up", "-o", "out", "--steps", "2", "--samples", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "not read, and the other pictures are done: " in said and "a broken one" in said
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["photo 0-x2.png", "photo 1-x2.png"]
+    assert main(["upscale", "in/a broken one.png", "--model", "up", "-o", "none"]) == 2
+    assert "the other pictures are done" not in capsys.readouterr().err and not (tmp_path / "none").exists()

@@ -177,3 +177,14 @@ def test_it_is_tuned_by_the_verb_that_all_share(tmp_path, monkeypatch):
         made.segment(cells(0)[0], steps=5, sampler="tuned")
     with pytest.raises(UserError, match=r"a plain model takes one step"):
         model(engine="plain").problem(Tune(model="mine", data=data), tmp_path / "in")
+
+
+def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "in", 2)
+    model().save("mine")
+    (tmp_path / "in" / "images" / "broken.png").write_bytes(b"\x89PNG")
+    assert main(["segment", "in", "--model", "mine", "-o", "out", "--samples", "2"]) == 2
+    assert "not read, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
+    with open("out/objects.csv") as file:
+        assert [row["picture"] for row in csv.DictReader(file)] == ["cell_0", "cell_1"]

@@ -20,7 +20,15 @@ from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.detection.metrics import to_xywh
 from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Convert, Detect
-from inkwash.systems.picture_folders import pages_of, room_on_disk, save, with_recipe, write_csv, write_json
+from inkwash.systems.picture_folders import (
+    check_all_read,
+    pages_of,
+    room_on_disk,
+    save,
+    with_recipe,
+    write_csv,
+    write_json,
+)  # fmt: skip
 from inkwash.systems.splits import LISTS
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
@@ -34,7 +42,9 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model, place = context.model(request.model), -1
         rows, results, counts, surest = list[Row](), list[Row](), dict.fromkeys(model.classes, 0), 0.0
-        for place, (file, name, page, progress) in enumerate(pages_of(request.pictures, context, is_overlay)):
+        unread = list[str]()
+        pages = pages_of(request.pictures, context, unread, is_overlay)
+        for place, (file, name, page, progress) in enumerate(pages):
             try:
                 every = model.detect(page, request.boxes, request.steps, request.seed, request.samples, progress)
             except UserError as error:
@@ -59,6 +69,7 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
             writers.write_data_yaml(model.classes, table["data.yaml"])
         text = in_words(counts, place + 1, surest, request.threshold)
         yield Result(of, None, table, {"text": text}, request.facts())
+        check_all_read(unread)
 
 
 def is_overlay(file: Path, folder: Path) -> bool:
