@@ -4,8 +4,8 @@ saw, and of nothing.
     pip install '.[segmentation,detection]'
     python benchmarks/restoration_pictures.py --photos data/photos --retouch data/retouch --cells bccd_blood_cells
 
-docs/vision.md says where the data come from. Nothing is chosen: of the pictures for the table the first by name, the
-squares in their middles, the first seeds.
+docs/vision.md says where the data come from. Nothing is chosen by eye: of the pictures for the table some by their
+place in the list of names, of photographs the squares with the most detail, the first seeds.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from inkwash.systems.restoration.data import window
 from inkwash.systems.restoration.degradations import TASKS, make_small
 
 common.needs("skimage", "pycocotools")
-GAP, SIDE = 4, 128  # pixels between tiles, and of a photograph's square
+GAP, SIDE = 4, 160  # pixels between tiles, and of a photograph's square
 EACH = 4  # photographs, pictures of a task
 IN_A_ROW = 10  # cells
 
@@ -38,6 +38,16 @@ def table_of(folder: Path) -> list[np.ndarray]:
     return [one.picture for one in sorted(examples, key=lambda one: one.name)]
 
 
+def detail(picture: np.ndarray, side: int) -> np.ndarray:
+    """The square, of those that lie side by side, whose neighbouring pixels differ the most."""
+    squares = [
+        picture[top : top + side, left : left + side]
+        for top in range(0, picture.shape[0] - side + 1, side)
+        for left in range(0, picture.shape[1] - side + 1, side)
+    ]
+    return max(squares, key=lambda one: float(np.abs(np.diff(one.astype(float), axis=0)).mean()))
+
+
 def levels(values: np.ndarray) -> np.ndarray:
     return (255 * values).clip(0, 255).round().astype(np.uint8)
 
@@ -46,7 +56,7 @@ def enlarged(folder: Path) -> np.ndarray:
     """A row for each photograph: small, bicubic, two samples, the truth."""
     model, rows, rng = inkwash.load("photos"), [], np.random.default_rng(0)
     for picture in table_of(folder)[:EACH]:
-        truth = window(picture, SIDE)
+        truth = detail(picture, SIDE)
         small = levels(make_small(truth / 255, model.factor, ["area"], rng))
         shown = [
             np.asarray(Image.fromarray(small).resize((SIDE, SIDE), how))
@@ -57,19 +67,25 @@ def enlarged(folder: Path) -> np.ndarray:
 
 
 def edited(folder: Path) -> np.ndarray:
-    """A row for each task: twice what is given, three samples, the truth."""
+    """A row for each task: three times what is given, two samples, the truth."""
     model, rows = inkwash.load("retouch"), []
-    pictures = [window(picture, model.config["size"]) for picture in table_of(folder)]
-    emoji, cells = pictures[-1], pictures[0]  # cells come first by name
+    size = model.config["size"]
+    pictures = [window(smaller(picture, size), size) for picture in table_of(folder)]  # cells come first by name
     for number, (name, task) in enumerate(TASKS.items()):
         tiles = []
-        for truth in (emoji, cells):
+        for truth in (pictures[-1 - len(pictures) // 3], pictures[-1 - len(pictures) // 6], pictures[0]):
             source, missing = task.degrade(truth / 255, np.random.default_rng(number))
             given = levels(source if missing is None else np.where(missing[..., None], 0.5, source))
-            tiles += [given, *model.redraw(levels(source), missing, samples=3).samples, truth]
+            tiles += [given, *model.redraw(levels(source), missing, samples=2).samples, truth]
         rows.append(row(tiles))
         print(name)
     return np.concatenate(rows)
+
+
+def smaller(picture: np.ndarray, side: int) -> np.ndarray:
+    """With the shorter side so long."""
+    size = [max(side, round(side * length / min(picture.shape[:2]))) for length in picture.shape[1::-1]]
+    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BICUBIC))
 
 
 def drawn(folder: Path) -> np.ndarray:
