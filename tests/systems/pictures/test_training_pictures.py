@@ -141,6 +141,14 @@ def broken(file, **changes):
     save_file(arrays | changes, file)
 
 
+def test_older_folders_hold_the_same_unpacked(tmp_path):
+    pictures = index(rectangles())
+    training_pictures.save(pictures, tmp_path)
+    broken(tmp_path / FILE, codes=pictures.codes)
+    again = training_pictures.load(tmp_path)
+    assert (again.codes == pictures.codes).all() and again.credits == pictures.credits
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -148,9 +148,18 @@ def save(pictures: TrainingPictures, folder: Path) -> None:
         names = [one.icon.removeprefix(f"{of_set}:") for one in members]
         groups.append({"set": of_set, "style": style, "licence": licence, "author": author, "icons": names})
     facts = json.dumps({"thresholds": pictures.thresholds, "pictures": groups}, ensure_ascii=False).encode()
-    packed = np.frombuffer(gzip.compress(facts, mtime=0), np.uint8)
-    arrays = {"basis": pictures.basis, "codes": pictures.codes, "facts": packed}
+    arrays = {"basis": pictures.basis, "codes": pack(pictures.codes.T.tobytes()), "facts": pack(facts)}
     save_tensors(folder / FILE, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+
+
+def pack(content: bytes) -> np.ndarray:
+    return np.frombuffer(gzip.compress(content, mtime=0), np.uint8)
+
+
+def unpack(packed: np.ndarray) -> bytes:
+    """What `pack` took; of older folders as it is."""
+    content = packed.tobytes()
+    return gzip.decompress(content) if content.startswith(GZIP) else content
 
 
 def load(folder: Path) -> TrainingPictures | None:
@@ -159,17 +168,18 @@ def load(folder: Path) -> TrainingPictures | None:
         return None
     arrays = load_arrays(folder / FILE)
     try:
-        content = arrays["facts"].tobytes()  # in older folders as it is
-        facts = json.loads(gzip.decompress(content) if content.startswith(GZIP) else content)
+        facts = json.loads(unpack(arrays["facts"]))
         credits = [
             Credit(f"{one['set']}:{name}", one["style"], one["licence"], one["author"])
             for one in facts["pictures"]
             for name in one["icons"]
         ]
-        (count, length), (pixels, axes) = arrays["codes"].shape, arrays["basis"].shape
-        if (count, length, pixels) != (len(credits), axes, math.isqrt(pixels) ** 2):
-            raise ValueError(f"{count} x {length} numbers for {len(credits)} pictures and {axes} axes of {pixels}")
+        codes, (pixels, axes) = arrays["codes"], arrays["basis"].shape
+        if codes.ndim == 1:  # in older folders they are as they are
+            codes = np.frombuffer(unpack(codes), np.int8).reshape(axes, -1).T
+        if (*codes.shape, pixels) != (len(credits), axes, math.isqrt(pixels) ** 2):
+            raise ValueError(f"{codes.shape} numbers for {len(credits)} pictures and {axes} axes of {pixels}")
         thresholds = {one.style: float(facts["thresholds"][one.style]) for one in credits}
-        return TrainingPictures(arrays["basis"], arrays["codes"], credits, thresholds)
+        return TrainingPictures(arrays["basis"], codes, credits, thresholds)
     except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{folder / FILE}: broken ({error}); save the model again, or take the file away") from None
