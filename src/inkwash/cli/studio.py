@@ -349,7 +349,7 @@ def folder(home: Path | None) -> Path:
 
 def existing_store(home: Path) -> Any:
     """The store in the folder; None where no studio has been: nothing is made."""
-    from inkwash.studio.database import check_not_lost
+    from inkwash.studio.sqlite import check_not_lost
     from inkwash.studio.store import Store
 
     if os.path.lexists(home / "studio.db"):

@@ -384,7 +384,8 @@ class Engine:
         if event == "ready":
             state.ready = True
         elif event.startswith("database"):  # it could not work with it: the next one is not hurried
-            state.ready, self.store.damaged = False, self.store.damaged or event == "database_damaged"
+            state.ready = False
+            self.store.backend.damaged |= event == "database_damaged"
         if job is None:
             return
         state.job = None if event == "left" else (job, message["user"])
