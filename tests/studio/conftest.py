@@ -15,17 +15,64 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from inkwash.codecs.png import KEY
-from inkwash.studio import accounts
+from inkwash.studio import accounts, dialects
 from inkwash.studio.app import create
 from inkwash.studio.auth import Bucket
+from inkwash.studio.database import LOCK_TIMEOUT, Database
 from inkwash.studio.engine import Settings
 from inkwash.studio.server import make_server
 from inkwash.studio.store import NewJob, Store
 from inkwash.studio.worker import ModelCache, Worker
+from tests.studio import postgresql
+
+# whose tests hold of both databases: each runs with SQLite, and with PostgreSQL
+BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_streams", "test_catalogue", "test_openai")
+
+
+ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def pytest_generate_tests(metafunc):
+    module = metafunc.module.__name__.rpartition(".")[2]
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if module in BOTH and "database" not in chosen:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A PostgreSQL server of the tests' own."""
+    with postgresql.running() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def database(request, monkeypatch):
+    """In what tables lie. With PostgreSQL each folder has a database of its own."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        yield kind
+        return
+    cluster, names, stores = request.getfixturevalue("cluster"), {}, []
+    begin, server_time, now = Database.__init__, dialects.server_time, time.time
+
+    def begin_there(store, home, lock_timeout=LOCK_TIMEOUT, url=""):
+        if not url and home not in names:
+            names[home] = cluster.create()
+        begin(store, home, lock_timeout, url or cluster.url(names[home]))
+        stores.append(store)
+
+    monkeypatch.setattr(Database, "__init__", begin_there)
+    # a clock that a test sets is the server's, too
+    monkeypatch.setattr(dialects, "server_time", lambda tx: server_time(tx) + time.time() - now())
+    yield kind
+    for store in stores:
+        store.engine.dispose()
+    cluster.drop(*names.values())
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(database, tmp_path):
     return Store(tmp_path / "home")
 
 

@@ -17,7 +17,8 @@ from inkwash.studio.database import new_id, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import may_go_on
-from inkwash.studio.store import CANCELLED, Store, lock_jobs
+from inkwash.studio.locks import lock_jobs
+from inkwash.studio.store import CANCELLED, Store
 from inkwash.studio.tables import jobs, name_key, secrets, users
 
 LOCAL = "local"  # the name of the user who started the studio

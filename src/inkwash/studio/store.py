@@ -20,9 +20,11 @@ from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import move
 from inkwash.studio.library import OPEN, Library, NewFile, erase_text, free_name, may_go_on, size_of
+from inkwash.studio.locks import held_by, lock_held, lock_jobs, lock_user
 from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
+STORE = "INKWASH_STORE"  # the variable of the environment with the URL of a PostgreSQL database
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
 MAX_GAP = LEASE / 3  # seconds between two looks for heartbeats, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
@@ -224,7 +226,7 @@ class Store(Library):
             if row is None:
                 return False
             if row.status in ("paused", "failed") and changes[row.status].get("status") == "queued":
-                _join(tx, _lock_user(tx, user))
+                _join(tx, lock_user(tx, user))
             tx.execute(update(jobs).where(jobs.c.id == id).values(**changes[row.status], **stamp(tx)))
         return True
 
@@ -252,7 +254,7 @@ class Store(Library):
             job = _lock_next(tx)
             if job is None:
                 return None
-            _lock_user(tx, job.user_id)
+            lock_user(tx, job.user_id)
             changes = stamp(tx)
             moment = changes["changed"]
             lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment, **changes}
@@ -269,7 +271,7 @@ class Store(Library):
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
         with self.reading() as tx:
-            return tx.scalar(select(jobs.c.id).where(_held_by(worker, job))) is not None
+            return tx.scalar(select(jobs.c.id).where(held_by(worker, job))) is not None
 
     def wanted(self, job: str) -> str | None:
         """Whether the running job shall "pause" or "stop" at its next checkpoint."""
@@ -278,12 +280,12 @@ class Store(Library):
 
     def renew(self, worker: str, job: str) -> None:
         with self.writing() as tx:
-            tx.execute(update(jobs).where(_held_by(worker, job)).values(heartbeat=now(tx)))
+            tx.execute(update(jobs).where(held_by(worker, job)).values(heartbeat=now(tx)))
 
     def note(self, worker: str, job: str, text: str) -> None:
         """Keeps a line for who asked for the job, once."""
         with self.writing() as tx:
-            notes = tx.scalar(select(jobs.c.notes).where(_held_by(worker, job)).with_for_update(key_share=True))
+            notes = tx.scalar(select(jobs.c.notes).where(held_by(worker, job)).with_for_update(key_share=True))
             if notes is not None and text not in notes and len(notes) < MAX_NOTES:
                 changes = {"notes": [*notes, text], **stamp(tx)}
                 tx.execute(update(jobs).where(jobs.c.id == job).values(changes))
@@ -299,7 +301,7 @@ class Store(Library):
         self.check_disk()
         with self.writing() as tx:
             alone(tx, "files", among_others=True)
-            if _lock_held(tx, worker, job.id) is None:
+            if lock_held(tx, worker, job.id) is None:
                 return False
             which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
             if tx.scalar(select(results.c.id).where(*which)) is not None:
@@ -326,7 +328,7 @@ class Store(Library):
         """Keeps what a training has learned so far, as `add` does a result."""
         self.check_disk()
         with self.writing() as tx:
-            if _lock_held(tx, worker, job.id) is None:
+            if lock_held(tx, worker, job.id) is None:
                 return False
             self.check_share(tx, job.user_id, size_of(folder), job.id)
             _, before = self._add_model(tx, job, folder, stem, taken)
@@ -337,7 +339,7 @@ class Store(Library):
         self, tx: Connection, job: Row[Any], folder: Path, stem: str, taken: Collection[str]
     ) -> tuple[str, str | None]:
         """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
-        _lock_user(tx, job.user_id)  # whose names are told apart
+        lock_user(tx, job.user_id)  # whose names are told apart
         id, moment = new_id(), now(tx)
         of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
         before = tx.execute(select(models).where(*of_job)).first()
@@ -355,7 +357,7 @@ class Store(Library):
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
         ended, is another's, or went back to the queue, for another is next."""
         with self.writing() as tx:
-            row = _lock_held(tx, worker, job.id)
+            row = lock_held(tx, worker, job.id)
             if row is None:
                 return False
             part = row.part + 1
@@ -366,9 +368,9 @@ class Store(Library):
                 return False
             tx.execute(of_job.values(done))
             if tx.scalar(_waiting(job.id).limit(1)) != job.id:
-                _requeue(tx, _held_by(worker, job.id), 0)
+                _requeue(tx, held_by(worker, job.id), 0)
                 return False
-            _lock_user(tx, row.user_id)
+            lock_user(tx, row.user_id)
             changes = stamp(tx)
             tx.execute(of_job.values(changes))
             _charge(tx, row, changes["version"])
@@ -376,7 +378,7 @@ class Store(Library):
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
-            row = _lock_held(tx, worker, job)
+            row = lock_held(tx, worker, job)
             if row is not None:
                 _refund(tx, row)
                 state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
@@ -409,13 +411,9 @@ class Store(Library):
             self._heartbeats, self._last_look = {one: known.get(one, moment) for one in heartbeats}, moment
             late = [one for one, seen in self._heartbeats.items() if moment - seen > LEASE]
             if late:  # and still so: another server may see to it, or the worker have come back
-                is_same = [and_(_held_by(one.worker, one.id), jobs.c.heartbeat == one.heartbeat) for one in late]
+                is_same = [and_(held_by(one.worker, one.id), jobs.c.heartbeat == one.heartbeat) for one in late]
                 _requeue(tx, or_(*is_same), 1)
         return [one.worker for one in late]
-
-
-def _held_by(worker: str, job: str) -> Any:
-    return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
 
 def _waiting(also: str | None = None) -> Any:
@@ -441,20 +439,6 @@ def _lock_next(tx: Connection) -> Row[Any] | None:
         if (job := tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()) is not None:
             return job
     return None
-
-
-def _lock_held(tx: Connection, worker: str, job: str) -> Row[Any] | None:
-    return tx.execute(select(jobs).where(_held_by(worker, job)).with_for_update(key_share=True)).first()
-
-
-def lock_jobs(tx: Connection, *which: Any, wait: bool = True) -> list[str]:
-    """Ids of the jobs; but for those, if nobody waits, that others have locked."""
-    found = select(jobs.c.id).where(*which).order_by(jobs.c.id)
-    return list(tx.execute(found.with_for_update(skip_locked=not wait, key_share=True)).scalars())
-
-
-def _lock_user(tx: Connection, user: str) -> Row[Any]:
-    return tx.execute(select(users).where(users.c.id == user).with_for_update(key_share=True)).one()
 
 
 def _charge(tx: Connection, job: Row[Any], turn: int) -> None:
