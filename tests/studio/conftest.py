@@ -1,6 +1,7 @@
 """A studio that runs as users run it: `inkwash studio` in a process of its own, with the shipped models."""
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from tests.studio import postgresql
 BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_streams", "test_catalogue", "test_openai")
 
 
+SERVER_TIME = dialects.server_time
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
@@ -37,6 +39,8 @@ def pytest_generate_tests(metafunc):
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if module in BOTH and "database" not in chosen:
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+    elif module.startswith("test_postgresql"):
+        metafunc.parametrize("database", ["postgresql"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -49,26 +53,26 @@ def cluster():
 @pytest.fixture(autouse=True)
 def database(request, monkeypatch):
     """In what tables lie. With PostgreSQL each folder has a database of its own."""
-    kind = getattr(request, "param", "sqlite")
-    if kind == "sqlite":
-        yield kind
-        return
-    cluster, names, stores = request.getfixturevalue("cluster"), {}, []
-    begin, server_time, now = Database.__init__, dialects.server_time, time.time
+    kind, names, stores = getattr(request, "param", "sqlite"), {}, []
+    cluster = request.getfixturevalue("cluster") if kind == "postgresql" else None
+    begin, now = Database.__init__, time.time
 
     def begin_there(store, home, lock_timeout=LOCK_TIMEOUT, url=""):
-        if not url and home not in names:
-            names[home] = cluster.create()
-        begin(store, home, lock_timeout, url or cluster.url(names[home]))
+        if cluster is not None and not url:
+            names[home] = names.get(home) or cluster.create()
+            url = cluster.url(names[home])
+        begin(store, home, lock_timeout, url)
         stores.append(store)
 
     monkeypatch.setattr(Database, "__init__", begin_there)
-    # a clock that a test sets is the server's, too
-    monkeypatch.setattr(dialects, "server_time", lambda tx: server_time(tx) + time.time() - now())
+    if cluster is not None:  # a clock that a test sets is the server's, too
+        monkeypatch.setattr(dialects, "server_time", lambda tx: SERVER_TIME(tx) + time.time() - now())
     yield kind
     for store in stores:
-        store.engine.dispose()
-    cluster.drop(*names.values())
+        if store.postgresql is not None:
+            store.engine.dispose()
+    if names:
+        cluster.drop(*names.values())
 
 
 @pytest.fixture
@@ -82,18 +86,19 @@ def user(store):
 
 
 class Running:
-    """A studio, at `url`. Its data can be looked at through `store`, too."""
+    """A studio, at `url`. Its data can be looked at through `store`, too. tables: the URL of those in PostgreSQL."""
 
-    def __init__(self, home: Path, *options: str) -> None:
-        self.home, self.options = home, options
+    def __init__(self, home: Path, *options: str, tables: str = "") -> None:
+        self.home, self.options, self.tables = home, options, tables
         self.start()
-        self.store = Store(home)
+        self.store = Store(home, url=tables)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "inkwash", "studio", "--home", str(self.home), "--port", "0", *self.options]
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "INKWASH_STORE": self.tables} if self.tables else None
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True, env=env)
         self.link = re.search(r"http\S+", self.process.stdout.readline())[0]
         self.url = self.link.partition("/#")[0]
         for _ in range(600):

@@ -61,6 +61,7 @@ class PostgreSQL:
         query = self.url.query
         arguments: dict[str, Any] = {"options": f"{query.get('options', '')}{options}", **KEEPALIVE}
         arguments |= {"connect_timeout": query.get("connect_timeout", CONNECT_TIMEOUT), "application_name": "inkwash"}
+        arguments |= {"client_encoding": "utf8"}
         self.engine = create_engine(
             self.url,
             connect_args=arguments,
