@@ -223,6 +223,19 @@ def test_two_servers_give_up_a_worker_once(servers, user):
         assert servers[0].job(id).deaths == death and servers[0].job(id).status == "queued"
 
 
+def test_a_servers_own_worker_is_given_up_by_it_first(servers, user):
+    """It alone can end the process."""
+    servers[0].submit(user, asked())
+    servers[0].claim("w")
+    began, given_up = time.monotonic(), []
+    with pytest.MonkeyPatch.context() as patch:
+        for second in range(round(module.LEASE) + 2):
+            patch.setattr(time, "monotonic", lambda second=second: began + second)
+            given_up += [("other", name) for name in servers[1].expire(["v"])]
+            given_up += [("own", name) for name in servers[0].expire(["w"])]
+    assert given_up == [("own", "w")]
+
+
 def test_a_worker_that_comes_back_in_the_last_moment_keeps_its_job(servers, user, monkeypatch):
     id = servers[0].submit(user, asked()).id
     servers[0].claim("w")
@@ -230,10 +243,10 @@ def test_a_worker_that_comes_back_in_the_last_moment_keeps_its_job(servers, user
 
     def late(tx, which, deaths):
         servers[1].renew("w", id)  # between the look and the change
-        requeue(tx, which, deaths)
+        return requeue(tx, which, deaths)
 
     monkeypatch.setattr(module, "_requeue", late)
-    watch(servers[0], module.LEASE + 1)
+    assert watch(servers[0], module.LEASE + 1) == []
     assert servers[0].holds("w", id) and servers[0].job(id).deaths == 0
 
 

@@ -447,7 +447,8 @@ class Engine:
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
         while True:
             try:
-                for name in await to_thread.run_sync(self.store.expire):
+                own = [state.name for state in self.workers.values()]
+                for name in await to_thread.run_sync(self.store.expire, own):
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()

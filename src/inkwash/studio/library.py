@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, case, delete, exists, func, insert, or_, select, tuple_, update
 
 from inkwash.codecs.png import replace_recipe
 from inkwash.studio.database import Database, count_rows, owned_by, page
@@ -370,6 +370,19 @@ class Library(Database):
 def may_go_on() -> Any:
     """Of a job: it is open, or a training that failed and may be resumed. What it needs stays, and counts."""
     return or_(jobs.c.status.in_(OPEN), and_(jobs.c.status == "failed", jobs.c.lasting))
+
+
+def check_daily(tx: Connection, user: Row[Any], more: int, moment: float) -> None:
+    """APIError if so many more results are more than the user's in 24 hours."""
+    recent = (jobs.c.user_id == user.id, jobs.c.created > moment - 86400, jobs.c.created <= moment)
+    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
+    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
+    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
+    taken = int(tx.scalar(select(func.sum(counted)).where(*recent)) or 0)
+    if taken + more > user.daily:
+        first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or moment
+        message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
+        raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - moment))
 
 
 def size_of(folder: Path) -> int:

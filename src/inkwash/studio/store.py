@@ -13,19 +13,20 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import move
-from inkwash.studio.library import OPEN, Library, NewFile, erase_text, free_name, may_go_on, size_of
+from inkwash.studio.library import OPEN, Library, NewFile, check_daily, erase_text, free_name, may_go_on, size_of
 from inkwash.studio.locks import held_by, lock_held, lock_jobs, lock_user
 from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 STORE = "INKWASH_STORE"  # the variable of the environment with the URL of a PostgreSQL database
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
+GRACE = 3.0  # seconds more that a worker of another server has
 MAX_GAP = LEASE / 3  # seconds between two looks for heartbeats, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MAX_QUEUED = 10_000  # jobs in the queue
@@ -95,7 +96,7 @@ class Store(Library):
             if row is None or not row.active:
                 raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
-                _check_daily(tx, row, new.request.get("n", new.parts), now(tx))
+                check_daily(tx, row, new.request.get("n", new.parts), now(tx))
             self.check_share(tx, user, (new.plan or {}).get("bytes") or 0)
             queued = jobs.c.status == "queued"
             is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
@@ -397,8 +398,9 @@ class Store(Library):
             _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
 
-    def expire(self) -> list[str]:
-        """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were.
+    def expire(self, own: Collection[str] | None = None) -> list[str]:
+        """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were. own: names of workers
+        of this server; to those of others their server, which may still end them, sees a little earlier.
 
         Call it every second or so: what counts is the time in which this looked, by the monotonic clock. Clocks that
         jump, a machine that sleeps and a database that another program has locked are no worker's fault.
@@ -409,11 +411,12 @@ class Store(Library):
             moment = time.monotonic()
             known = self._heartbeats if moment - self._last_look < MAX_GAP else {}
             self._heartbeats, self._last_look = {one: known.get(one, moment) for one in heartbeats}, moment
-            late = [one for one, seen in self._heartbeats.items() if moment - seen > LEASE]
-            if late:  # and still so: another server may see to it, or the worker have come back
-                is_same = [and_(held_by(one.worker, one.id), jobs.c.heartbeat == one.heartbeat) for one in late]
-                _requeue(tx, or_(*is_same), 1)
-        return [one.worker for one in late]
+            bounds = {one: LEASE + (0 if own is None or one.worker in own else GRACE) for one in heartbeats}
+            late = [one for one, seen in self._heartbeats.items() if moment - seen > bounds[one]]
+            # if it still is: another server may see to it, too, or the worker have come back
+            is_same = [and_(held_by(one.worker, one.id), jobs.c.heartbeat == one.heartbeat) for one in late]
+            taken = _requeue(tx, or_(*is_same), 1) if late else []
+        return [one.worker for one in late if one.id in taken]
 
 
 def _waiting(also: str | None = None) -> Any:
@@ -471,24 +474,12 @@ def _join(tx: Connection, user: Row[Any]) -> float:
     return served
 
 
-def _check_daily(tx: Connection, user: Row[Any], more: int, moment: float) -> None:
-    """APIError if so many more results are more than the user's in 24 hours."""
-    recent = (jobs.c.user_id == user.id, jobs.c.created > moment - 86400, jobs.c.created <= moment)
-    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
-    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
-    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
-    taken = int(tx.scalar(select(func.sum(counted)).where(*recent)) or 0)
-    if taken + more > user.daily:
-        first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or moment
-        message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
-        raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - moment))
-
-
-def _requeue(tx: Connection, which: Any, deaths: int) -> None:
-    """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed."""
+def _requeue(tx: Connection, which: Any, deaths: int) -> list[str]:
+    """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed.
+    Their ids."""
     ids = lock_jobs(tx, which, jobs.c.status == "running")
     if not ids:
-        return
+        return []
     free = {"worker": None, "heartbeat": None, "deaths": jobs.c.deaths + deaths, **stamp(tx)}
     running = and_(jobs.c.id.in_(ids), jobs.c.status == "running")
     if deaths:
@@ -498,3 +489,4 @@ def _requeue(tx: Connection, which: Any, deaths: int) -> None:
     pauses = jobs.c.wanted == "pause"
     tx.execute(update(jobs).where(running, pauses).values(status="paused", **(free | {"wanted": None})))
     tx.execute(update(jobs).where(running).values(status="queued", **free))
+    return ids
