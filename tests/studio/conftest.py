@@ -27,7 +27,7 @@ from inkwash.studio.worker import ModelCache, Worker
 from tests.studio import postgresql
 
 # whose tests hold of both databases: each runs with SQLite, and with PostgreSQL
-BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_streams", "test_catalogue", "test_openai")
+BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_catalogue")
 
 
 SERVER_TIME = dialects.server_time
@@ -39,6 +39,8 @@ def pytest_generate_tests(metafunc):
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if module in BOTH and "database" not in chosen:
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+    elif module == "test_streams":
+        metafunc.parametrize("quick", ["sqlite", "postgresql"], indirect=True, scope="session")
     elif module.startswith("test_postgresql"):
         metafunc.parametrize("database", ["postgresql"], indirect=True)
 
@@ -215,10 +217,15 @@ class Grey:
 
 
 @pytest.fixture(scope="session")
-def quick(tmp_path_factory):
-    running = Quick(tmp_path_factory.mktemp("quick") / "home")
+def quick(request, tmp_path_factory):
+    settings = {}
+    if getattr(request, "param", "sqlite") == "postgresql":
+        cluster = request.getfixturevalue("cluster")
+        settings["store"] = cluster.url(cluster.create())
+    running = Quick(tmp_path_factory.mktemp("quick") / "home", **settings)
     yield running
     running.stop()
+    running.engine.store.engine.dispose()
 
 
 def proc(process: int | str) -> Path:

@@ -18,6 +18,7 @@ from inkwash.studio import accounts
 from inkwash.studio import files as module_of_files
 from inkwash.studio import library as shelf
 from inkwash.studio import store as module
+from inkwash.studio.database import tick
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import Files
 from inkwash.studio.library import NewFile
@@ -453,7 +454,8 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
     import threading
 
     id = store.submit(user, asked()).id
-    with store.writing():
+    with store.writing() as tx:
+        tick(tx)
         waiting = threading.Thread(target=store.cancel, args=(id,))
         waiting.start()
         time.sleep(0.2)
