@@ -99,7 +99,7 @@ def studio(
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     context.call_on_close(partial(os.umask, os.umask(0o077)))  # what is written is this user's alone
-    warn_of_password(context, store)
+    check_hidden(context, store)
     if context.invoked_subcommand is not None:
         given = [
             f"--{name.replace('_', '-')}"
@@ -378,7 +378,7 @@ def url_of(store: str | None) -> str:
 def given_places(context: typer.Context, home: Path | None, store: str | None) -> tuple[Path, str]:
     """The folder and the database, whether they are given after the command or before it."""
     home_before, store_before = context.obj
-    warn_of_password(context, store)
+    check_hidden(context, store)
     return folder(home or home_before), url_of(store or store_before)
 
 
@@ -393,12 +393,12 @@ def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
     return folder(home or home_before)
 
 
-def warn_of_password(context: typer.Context, store: str | None) -> None:
+def check_hidden(context: typer.Context, store: str | None) -> None:
+    """UserError for a password that others on this machine may see."""
     if store and is_given(context, "store") and re.search(r"//[^/@]*:[^/@]*@|password=", store):
-        print(
-            "inkwash: others on this machine may see the password in --store; put the address in INKWASH_STORE, "
-            "or the password in ~/.pgpass",
-            file=sys.stderr,
+        raise UserError(
+            "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
+            "or the password in ~/.pgpass"
         )
 
 
