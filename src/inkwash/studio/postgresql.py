@@ -102,6 +102,9 @@ class PostgreSQL:
             self.id = str(tx.scalar(text("select id from studio")))
             has_files = bool(tx.scalar(text("select exists (select from results) or exists (select from uploads)")))
             check_folder(home, self.id, has_files)
+        if not (home / MARK).exists():
+            with atomic(home / MARK, durable=True) as file:
+                file.write_text(f"{self.id}\n", encoding="utf-8")
 
     def check(self) -> None:
         """DatabaseUnusable if it could not be worked with when that was last tried."""
@@ -118,8 +121,7 @@ class PostgreSQL:
         except DBAPIError as error:
             if is_state(error, *LOCKED):
                 raise busy() from None
-            no_connection = error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
-            if no_connection or is_state(error, *UNREACHABLE):
+            if error.connection_invalidated or has_no_connection(error.orig) or is_state(error, *UNREACHABLE):
                 why, code = "cannot be reached", "database_unreachable"
             elif is_state(error, *UNUSABLE):
                 why, code = "cannot be worked with", "database_unusable"
@@ -242,13 +244,17 @@ def name_of(url: URL) -> str:
     return shown.render_as_string()
 
 
+def has_no_connection(error: object) -> bool:
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+
+
 def one_line(error: DBAPIError) -> str:
     """What PostgreSQL says, without the statement and its values."""
     return " ".join(str(error.orig).partition("\nDETAIL")[0].split())
 
 
 def check_folder(home: Path, id: str, has_files: bool) -> None:
-    """UserError for a folder that is not this database's. A new one is marked as its own."""
+    """UserError for a folder that is not this database's, and no new one, which is marked as its own after this."""
     mark = home / MARK
     if mark.exists():
         if mark.read_text(encoding="utf-8").strip() != id:
@@ -260,8 +266,6 @@ def check_folder(home: Path, id: str, has_files: bool) -> None:
         raise UserError(f"{home} has files that are not of this database; give another --home")
     if has_files:
         raise UserError(f"its files are in another folder than {home}; give that with --home")
-    with atomic(mark, durable=True) as file:
-        file.write_text(f"{id}\n", encoding="utf-8")
 
 
 class Words(StrDumper):
