@@ -291,17 +291,24 @@ class Engine:
 
     async def _listen(self, news: News) -> None:
         """What is told by other servers, and by the database."""
-        async for message in news.listen():
-            if message is None:
-                self._look_again()
-            elif message["event"] == "changed":
-                if message["status"] != "running":
-                    self.progress.pop(message["job"], None)
-                if message["status"] == "queued":
-                    self._wake()
-                self._changed(message["job"], message["user"])
-            else:
-                self._progress(message)
+        while True:
+            try:
+                async for message in news.listen():
+                    self._hear(message)
+            except Exception as error:  # of a message that is none of ours, say
+                self._log_error("news", error)
+            await asyncio.sleep(1)
+
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        if message is None:
+            return self._look_again()
+        if message["event"] != "changed":
+            return self._progress(message)
+        if message["status"] != "running":
+            self.progress.pop(message["job"], None)
+        if message["status"] == "queued":
+            self._wake()
+        return self._changed(message["job"], message["user"])
 
     def _look_again(self) -> None:
         """Something may have been missed: who listens looks at the tables, and progress is told anew."""
