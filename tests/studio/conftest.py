@@ -1,6 +1,7 @@
 """A studio that runs as users run it: `inkwash studio` in a process of its own, with the shipped models."""
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
@@ -15,17 +16,69 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from inkwash.codecs.png import KEY
-from inkwash.studio import accounts
+from inkwash.studio import accounts, dialects
 from inkwash.studio.app import create
 from inkwash.studio.auth import Bucket
+from inkwash.studio.database import LOCK_TIMEOUT, Database
 from inkwash.studio.engine import Settings
 from inkwash.studio.server import make_server
 from inkwash.studio.store import NewJob, Store
 from inkwash.studio.worker import ModelCache, Worker
+from tests.studio import postgresql
+
+# whose tests hold of both databases: each runs with SQLite, and with PostgreSQL
+BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_catalogue")
+
+
+SERVER_TIME = dialects.server_time
+ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def pytest_generate_tests(metafunc):
+    module = metafunc.module.__name__.rpartition(".")[2]
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if module in BOTH and "database" not in chosen:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+    elif module == "test_streams":
+        metafunc.parametrize("quick", ["sqlite", "postgresql"], indirect=True, scope="session")
+    elif module.startswith("test_postgresql"):
+        metafunc.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A PostgreSQL server of the tests' own."""
+    with postgresql.running() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def database(request, monkeypatch):
+    """In what tables lie. With PostgreSQL each folder has a database of its own."""
+    kind, names, stores = getattr(request, "param", "sqlite"), {}, []
+    cluster = request.getfixturevalue("cluster") if kind == "postgresql" else None
+    begin, now = Database.__init__, time.time
+
+    def begin_there(store, home, lock_timeout=LOCK_TIMEOUT, url=""):
+        if cluster is not None and not url:
+            names[home] = names.get(home) or cluster.create()
+            url = cluster.url(names[home])
+        begin(store, home, lock_timeout, url)
+        stores.append(store)
+
+    monkeypatch.setattr(Database, "__init__", begin_there)
+    if cluster is not None:  # a clock that a test sets is the server's, too
+        monkeypatch.setattr(dialects, "server_time", lambda tx: SERVER_TIME(tx) + time.time() - now())
+    yield kind
+    for store in stores:
+        if store.postgresql is not None:
+            store.engine.dispose()
+    if names:
+        cluster.drop(*names.values())
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(database, tmp_path):
     return Store(tmp_path / "home")
 
 
@@ -35,18 +88,19 @@ def user(store):
 
 
 class Running:
-    """A studio, at `url`. Its data can be looked at through `store`, too."""
+    """A studio, at `url`. Its data can be looked at through `store`, too. tables: the URL of those in PostgreSQL."""
 
-    def __init__(self, home: Path, *options: str) -> None:
-        self.home, self.options = home, options
+    def __init__(self, home: Path, *options: str, tables: str = "") -> None:
+        self.home, self.options, self.tables = home, options, tables
         self.start()
-        self.store = Store(home)
+        self.store = Store(home, url=tables)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "inkwash", "studio", "--home", str(self.home), "--port", "0", *self.options]
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "INKWASH_STORE": self.tables} if self.tables else None
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True, env=env)
         self.link = re.search(r"http\S+", self.process.stdout.readline())[0]
         self.url = self.link.partition("/#")[0]
         for _ in range(600):
@@ -163,10 +217,15 @@ class Grey:
 
 
 @pytest.fixture(scope="session")
-def quick(tmp_path_factory):
-    running = Quick(tmp_path_factory.mktemp("quick") / "home")
+def quick(request, tmp_path_factory):
+    settings = {}
+    if getattr(request, "param", "sqlite") == "postgresql":
+        cluster = request.getfixturevalue("cluster")
+        settings["store"] = cluster.url(cluster.create())
+    running = Quick(tmp_path_factory.mktemp("quick") / "home", **settings)
     yield running
     running.stop()
+    running.engine.store.engine.dispose()
 
 
 def proc(process: int | str) -> Path:

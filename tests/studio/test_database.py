@@ -143,6 +143,17 @@ def test_each_command_says_in_a_line_what_is_wrong(store, user, how, monkeypatch
     assert {path: path.read_bytes() for path in (home / "files").glob("*/*.png")} == before
 
 
+def test_what_postgresql_needs_is_asked_for_only_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("inkwash.extras.find_spec", lambda module: None)
+    with pytest.raises(UserError, match=r"needs psycopg: pip install 'inkwash\[postgresql\]'"):
+        Store(tmp_path / "home", url="postgresql://localhost/x")
+    code = (
+        f"from inkwash.studio.store import Store; from pathlib import Path; Store(Path({str(tmp_path / 'lite')!r}))"
+    )
+    check = f"{code}; import sys; assert 'psycopg' not in sys.modules and 'inkwash.studio.news' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 OBSTACLES = {
     "file for files/": lambda home: (shutil.rmtree(home / "files"), (home / "files").touch()),
     "file for models/": lambda home: (shutil.rmtree(home / "models"), (home / "models").touch()),

@@ -11,8 +11,8 @@ from PIL import Image
 from inkwash.codecs.png import encode_png
 from inkwash.studio import accounts
 from inkwash.studio.catalogue import Catalogue
-from inkwash.studio.database import sha256
 from inkwash.studio.store import NewJob, Store
+from inkwash.studio.tables import sha256
 from inkwash.studio.worker import ModelCache, Worker
 from tests.studio.conftest import Grey
 

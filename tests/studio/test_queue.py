@@ -5,12 +5,14 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 
 from inkwash.studio import accounts
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import PATIENCE, TURN, NewJob, NewResult, Store
+from inkwash.studio.tables import jobs, users
 from tests.studio.conftest import asked
 
 
@@ -169,7 +171,7 @@ def test_a_turn_of_a_training_is_charged_and_no_more(store, user):
     store.submit(user, training()._replace(plan={"seconds": 1e6, "bytes": None}))
     store.claim("w")
     with store.reading() as tx:
-        assert tx.exec_driver_sql("select served from users where id = ?", (user,)).scalar() == TURN
+        assert tx.scalar(select(users.c.served).where(users.c.id == user)) == TURN
 
 
 def test_a_training_pauses_and_goes_on(store, user, ben):
@@ -261,14 +263,14 @@ def test_a_job_keeps_to_the_model_that_it_was_asked_for(store, user):
     assert catalogue.folder_for(job, "ring") == store.folder_of(ring)
     training = store.job(ring.job_id)
     with store.writing() as tx:  # the training goes on, and its model is another folder
-        tx.exec_driver_sql("update jobs set status = 'running', worker = 'w' where id = ?", (ring.job_id,))
+        tx.execute(update(jobs).where(jobs.c.id == ring.job_id).values(status="running", worker="w"))
     (store.runs / "more").mkdir()
     assert store.add_model("w", training, store.runs / "more", "ring")
     later = store.folder_of(store.model("ring", user))
     assert catalogue.folder_for(job, "ring") == later != store.folder_of(ring)
     store.delete_model("ring", user)
     with store.writing() as tx:
-        tx.exec_driver_sql("update jobs set status = 'done', worker = null where id = ?", (ring.job_id,))
+        tx.execute(update(jobs).where(jobs.c.id == ring.job_id).values(status="done", worker=None))
     trained(store, user)
     assert store.model("ring", user)
     with pytest.raises(APIError, match="the model 'ring' was deleted"):

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sqlite3
 import time
 from pathlib import Path
 
@@ -19,13 +18,14 @@ from inkwash.studio import accounts
 from inkwash.studio import files as module_of_files
 from inkwash.studio import library as shelf
 from inkwash.studio import store as module
+from inkwash.studio.database import tick
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import Files
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import MAX_DEATHS, NewJob, NewResult, Store
 from inkwash.studio.tables import files as file_rows
 from inkwash.studio.tables import jobs, metadata, results, uploads
-from tests.studio.conftest import asked, proc
+from tests.studio.conftest import ONLY_SQLITE, asked, proc
 
 RECIPE = {"seed": 7, "prompt": "a red fox"}
 
@@ -75,24 +75,26 @@ def read(store, result):
     return store.read(result.files[0])
 
 
-def test_the_numbered_steps_lead_to_the_tables_of_the_code(store):
+def test_the_numbered_steps_lead_to_the_tables_of_the_code(store, database):
     found = inspect(store.engine)
     for table in metadata.tables.values():
         columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
         assert columns == {column.name: column.nullable for column in table.columns}
         keys = {(tuple(k["constrained_columns"]), k["referred_table"]) for k in found.get_foreign_keys(table.name)}
         assert keys == {((key.parent.name,), key.column.table.name) for key in table.foreign_keys}
-    assert set(found.get_table_names()) == {*metadata.tables, "migrations"}
+    shared = {"studio", "buckets", "previews"} if database == "postgresql" else set()
+    assert set(found.get_table_names()) == {*metadata.tables, "migrations", *shared}
 
 
 def test_a_second_opening_takes_no_step_and_a_newer_database_is_refused(store):
     Store(store.home)
-    with sqlite3.connect(store.home / "studio.db") as raw:
-        raw.execute("insert into migrations values (9999)")
+    with store.writing() as tx:
+        tx.exec_driver_sql("insert into migrations values (9999)")
     with pytest.raises(UserError, match="newer inkwash"):
         Store(store.home)
 
 
+@ONLY_SQLITE
 def test_a_commit_waits_for_the_disk(store):
     with store.writing() as tx:
         assert tx.exec_driver_sql("pragma synchronous").scalar() == 2  # full: each commit is synced
@@ -301,6 +303,7 @@ def test_a_start_leaves_what_is_not_the_studios(store, user):
     assert not (store.home / "lost+found").exists()
 
 
+@ONLY_SQLITE
 def test_a_database_older_than_its_pictures_loses_none(store, user):
     _, (first, deleted) = drawn(store, user, n=2)
     content = read(store, deleted)
@@ -451,7 +454,8 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
     import threading
 
     id = store.submit(user, asked()).id
-    with store.writing():
+    with store.writing() as tx:
+        tick(tx)
         waiting = threading.Thread(target=store.cancel, args=(id,))
         waiting.start()
         time.sleep(0.2)

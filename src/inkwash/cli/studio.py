@@ -1,14 +1,11 @@
 """The commands of the studio: starting it, and its users."""
 
 import json
-import logging
-import logging.handlers
 import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -16,6 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from inkwash.cli.commands import app
+from inkwash.cli.studio_log import logging_to
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems import MAX_THREADS, check_device
@@ -41,8 +39,16 @@ Home = Annotated[
         metavar="PATH", parser=path_of, help="Folder of its data; ~/.local/share/inkwash/studio if left out."
     ),
 ]
+StoreURL = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="INKWASH_STORE",
+        help="postgresql://USER@HOST/DATABASE for its tables, which several servers may share; SQLite, in --home, if "
+        "left out.",
+    ),
+]
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
-BACKUPS = 2  # of the log
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
@@ -58,6 +64,7 @@ def studio(
         list[str] | None, typer.Option(help="A host name by which it is reached, besides --host.")
     ] = None,
     home: Home = None,
+    store: StoreURL = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,15 +99,18 @@ def studio(
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     context.call_on_close(partial(os.umask, os.umask(0o077)))  # what is written is this user's alone
+    check_hidden(context, store)
     if context.invoked_subcommand is not None:
         given = [
-            f"--{name.replace('_', '-')}" for name in context.params if name != "home" and is_given(context, name)
+            f"--{name.replace('_', '-')}"
+            for name in context.params
+            if name not in ("home", "store") and is_given(context, name)
         ]
         if given:
             raise UserError(
                 f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
             )
-        context.obj = home
+        context.obj = home, store
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
@@ -120,31 +130,35 @@ def studio(
         check_origin(one)
     for one in proxy_address or ():
         check_proxy(one)
-    home, store = folder(home), existing_store(home)
+    home, url = folder(home), url_of(store)
+    tables = existing_store(home, url)
     if login_header and not (proxy or proxy_address):
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")
     if not re.fullmatch(r"[A-Za-z0-9-]*", login_header):
         raise UserError(f"--login-header {login_header}: a header's name has letters, digits and hyphens")
-    if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
+    if not is_loopback(host) and not open and (tables is None or not accounts.has_accounts(tables)):
         raise UserError(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
     running = RUNNING.format(home=home)
     with ExitStack() as stack:
-        if store is not None:  # first: one that runs there is told of rather than its port
+        if tables is not None and not url:  # first: one that runs there is told of rather than its port
             stack.enter_context(lock(home / "lock", running))
         listener = stack.enter_context(listen(host, port))
-        if store is None:
-            store = Store(home)
+        if tables is None:
+            tables = Store(home)
             stack.enter_context(lock(home / "lock", running))
-        check_current(store)
+        if not url:  # else others may work there, and what they have not written yet is not lost
+            check_current(tables)
         warn_if_open(home)
-        stack.enter_context(logging_to(home, log))
+        number = listener.getsockname()[1]
+        name_of_log = f"studio-{socket.gethostname()}-{number}.log" if url else "studio.log"
+        stack.enter_context(logging_to(home, log, name_of_log))
         settings = Settings(
             home=home,
             host=host,
-            port=listener.getsockname()[1],
+            port=number,
             names=tuple(one.lower() for one in name or ()),
             origins=tuple(allow_origin or ()),
             root_path=root_path,
@@ -156,8 +170,9 @@ def studio(
             memory=memory,
             models=tuple(model or ()),
             aliases=aliases,
+            store=url,
         )
-        serve(settings, listener, store, accounts.local_user(store))
+        serve(settings, listener, tables, accounts.local_user(tables))
 
 
 def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None:
@@ -193,24 +208,29 @@ def key(
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     user: Annotated[str, typer.Option(help="Whose it is.")] = "local",
     home: Home = None,
+    store: StoreURL = None,
 ) -> None:
     """Make a key for a program, and print it."""
-    print(issue_token(context, home, user, "key", name))
+    print(issue_token(*given_places(context, home, store), user, "key", name))
 
 
 @studio_app.command()
 def link(
-    context: typer.Context, user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local", home: Home = None
+    context: typer.Context,
+    user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
+    home: Home = None,
+    store: StoreURL = None,
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
-    local = folder(home or context.obj) / "local.json"
+    place, url = given_places(context, home, store)
+    local = place / "local.json"
     if not local.exists():
         raise UserError(NEVER_RUN)
     try:
         address = json.loads(local.read_text(encoding="utf-8"))["url"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{local}: it cannot be read ({error}); start the studio anew, which writes it") from None
-    print(f"{address}/#token={issue_token(context, home, user, 'link', '')}")
+    print(f"{address}/#token={issue_token(place, url, user, 'link', '')}")
 
 
 @studio_app.command("user")
@@ -227,6 +247,7 @@ def add_user(
     ] = None,
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
+    store: StoreURL = None,
 ) -> None:
     """Open an account, change its rights alone by --admin, --daily and --disk, or give it a new password, which is
     asked for, or read from standard input. `guest` is whom all are in an open studio who did not sign in."""
@@ -235,12 +256,12 @@ def add_user(
     from inkwash.studio.store import Store
     from inkwash.studio.tables import name_key
 
-    place = folder(home or context.obj)
-    store = existing_store(place)
-    found = None if store is None else accounts.find_user(store, name)
+    place, url = given_places(context, home, store)
+    tables = existing_store(place, url)
+    found = None if tables is None else accounts.find_user(tables, name)
     if found is None and name_key(name) == accounts.GUEST:
-        store = store or Store(place)
-        found = accounts.guest_user(store)
+        tables = tables or Store(place)
+        found = accounts.guest_user(tables)
     name = found.name if found else name.strip()
     if (name if found else name_key(name)) == accounts.LOCAL:
         raise UserError(f"{name}: whoever runs the studio on this machine; it has no password and cannot be changed")
@@ -249,26 +270,26 @@ def add_user(
     if close and given:
         raise UserError(f"--close: nothing else can be changed with it; leave out --{' and --'.join(given)}")
     if close or (found and given):
-        if store is None or found is None:
+        if tables is None or found is None:
             raise UserError(f"there is no user '{name}'")
-        accounts.change_user(store, found.id, **({"active": False} if close else given))
+        accounts.change_user(tables, found.id, **({"active": False} if close else given))
         print(f"{name}: closed" if close else f"{name}: changed; the password, keys and sessions are as before")
         return
     if found and found.id == accounts.GUEST:
-        accounts.change_user(store, found.id, active=True)
+        accounts.change_user(tables, found.id, active=True)
         print(f"{name}: whom all are in an open studio who did not sign in; has no password")
         return
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = read_line(sys.stdin)
-    if store is not None and found is not None:
-        accounts.change_user(store, found.id, password=password, active=True)
+    if tables is not None and found is not None:
+        accounts.change_user(tables, found.id, password=password, active=True)
         print(f"{name}: may log in with the new password; keys and sessions are ended")
         return
     accounts.check_name(name)
     accounts.check_password(password)
-    accounts.add_user(store or Store(place), name, password, **given)
+    accounts.add_user(tables or Store(place), name, password, **given)
     print(f"{name}: may log in")
 
 
@@ -282,7 +303,7 @@ def back_up(
     require("the studio", *MODULES)
     from inkwash.studio.backup import backup
 
-    copied = backup(folder(home or context.obj), target)
+    copied = backup(folder_of_sqlite(context, home), target)
     print(f"{target}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
     if copied.missing:
         raise UserError(
@@ -301,7 +322,7 @@ def restore_backup(
     require("the studio", *MODULES)
     from inkwash.studio.backup import restore
 
-    place = folder(home or context.obj)
+    place = folder_of_sqlite(context, home)
     copied = restore(source, place)
     print(f"{place}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
 
@@ -319,7 +340,7 @@ def recover_files(
     from inkwash.studio.recovery import recover
     from inkwash.weights.files import lock
 
-    place = folder(home or context.obj)
+    place = folder_of_sqlite(context, home)
     if not place.is_dir():
         raise UserError(NEVER_RUN)
     with folder_errors(place), lock(place / "lock", RUNNING.format(home=place)):
@@ -347,14 +368,48 @@ def folder(home: Path | None) -> Path:
     return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
 
 
-def existing_store(home: Path) -> Any:
-    """The store in the folder; None where no studio has been: nothing is made."""
-    from inkwash.studio.database import check_not_lost
+def url_of(store: str | None) -> str:
+    """UserError for what the shell makes of a variable that is not set."""
+    if store is not None and not store.strip():
+        raise UserError("--store is empty; give the address of a database, or leave it out (INKWASH_STORE, too)")
+    return store or ""
+
+
+def given_places(context: typer.Context, home: Path | None, store: str | None) -> tuple[Path, str]:
+    """The folder and the database, whether they are given after the command or before it."""
+    home_before, store_before = context.obj
+    check_hidden(context, store)
+    return folder(home or home_before), url_of(store or store_before)
+
+
+def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
+    """UserError where the tables are in PostgreSQL."""
+    home_before, store = context.obj
+    if store:
+        raise UserError(
+            "the studio's tables are in PostgreSQL, and this is for SQLite's: use pg_dump and pg_restore, "
+            "and copy the folder after the dump; or leave out --store and INKWASH_STORE"
+        )
+    return folder(home or home_before)
+
+
+def check_hidden(context: typer.Context, store: str | None) -> None:
+    """UserError for a password that others on this machine may see."""
+    if store and is_given(context, "store") and re.search(r"//[^/@]*:[^/@]*@|password=", store):
+        raise UserError(
+            "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
+            "or the password in ~/.pgpass"
+        )
+
+
+def existing_store(home: Path, url: str) -> Any:
+    """The store in the folder, or in PostgreSQL; None where no studio has been: nothing is made in a folder."""
+    from inkwash.studio.sqlite import check_folder
     from inkwash.studio.store import Store
 
-    if os.path.lexists(home / "studio.db"):
-        return Store(home)
-    check_not_lost(home)
+    if url or os.path.lexists(home / "studio.db"):
+        return Store(home, url=url)
+    check_folder(home)
     return None
 
 
@@ -363,7 +418,7 @@ def is_given(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def issue_token(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
+def issue_token(home: Path, url: str, user: str, kind: str, name: str) -> str:
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.errors import APIError
@@ -371,7 +426,7 @@ def issue_token(context: typer.Context, home: Path | None, user: str, kind: str,
 
     if not name.isprintable():
         raise UserError("--name: it has signs that cannot be printed; choose another")
-    store = existing_store(folder(home or context.obj))
+    store = existing_store(home, url)
     if store is None:
         raise UserError(NEVER_RUN)
     found = accounts.local_user(store) if name_key(user) == accounts.LOCAL else accounts.find_user(store, user)
@@ -423,42 +478,3 @@ def save_local_access(store: Any, user: Any, address: str) -> None:
     with folder_errors(store.home), atomic(local) as file:
         file.touch(mode=0o600)
         file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
-
-
-class Log(logging.handlers.RotatingFileHandler):
-    """Says once that it cannot be written, as when the disk is full: no traceback for each line."""
-
-    failed = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not self.failed:
-            print(f"inkwash: cannot write the log {self.baseFilename}: {sys.exception()}", file=sys.stderr)
-        self.failed = True
-
-
-@contextmanager
-def logging_to(home: Path, log: str | None) -> Iterator[None]:
-    """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
-    from inkwash.studio.app import JSONFormatter
-    from inkwash.weights.files import check_ours
-
-    file = Path(log or home / "studio.log")
-    places = (file, *(Path(f"{file}.{i}") for i in range(1, BACKUPS + 1)))
-    handler: logging.Handler
-    try:
-        for one in places if log not in (None, "", "-") else ():
-            if one.is_file():  # it would be renamed when it is large, and deleted in the end
-                check_ours(one, '{"time"')
-        handler = logging.StreamHandler() if log == "-" else Log(file, maxBytes=10**7, backupCount=BACKUPS)
-    except OSError as error:
-        raise UserError(f"cannot write the log {file}: {error.strerror}; give another --log, or - for here") from None
-    handler.setFormatter(JSONFormatter())
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        with suppress(OSError):  # the disk is full, as was said
-            handler.close()

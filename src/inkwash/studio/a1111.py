@@ -740,7 +740,7 @@ def progress(user: CurrentUser, engine: CurrentEngine, skip_current_image: bool 
         return Progress()
     latest = engine.progress.get(row.id) or JobProgress(row.part)
     fraction = min(1.0, (latest.place + latest.done / max(1, latest.total)) / row.parts)
-    elapsed = 0.0 if row.started is None else time.time() - row.started
+    elapsed = 0.0 if row.started is None else engine.store.clock() - row.started
     position = engine.store.queue_position(row) if row.status == "queued" else 0
     return Progress(
         progress=fraction,

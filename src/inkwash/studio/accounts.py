@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets as random
-import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,8 +14,10 @@ from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, upd
 
 from inkwash.errors import UserError
 from inkwash.studio.database import new_id, stamp
+from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import may_go_on
+from inkwash.studio.locks import lock_jobs
 from inkwash.studio.store import CANCELLED, Store
 from inkwash.studio.tables import jobs, name_key, secrets, users
 
@@ -56,6 +57,7 @@ def add_user(
     hashed = None if password is None else hash_password(password)
     user = User(new_id(), name, admin, daily, disk)
     with store.writing() as tx:
+        alone(tx, "users")
         if _named(tx, name) is not None:
             raise UserError(f"the name '{name}' is taken")
         _insert(tx, user, hashed)
@@ -63,7 +65,7 @@ def add_user(
 
 
 def _insert(tx: Connection, user: User, hashed: str | None) -> None:
-    row = {"key": name_key(user.name), "password": hashed, "active": True, "served": 0.0, "created": time.time()}
+    row = {"key": name_key(user.name), "password": hashed, "active": True, "served": 0.0, "created": now(tx)}
     tx.execute(insert(users).values(**user._asdict(), **row))
 
 
@@ -98,6 +100,7 @@ def guest_user(store: Store) -> User:
 
 def _own_user(store: Store, which: Any, new: User) -> User:
     with store.writing() as tx:
+        alone(tx, "users")
         found = _user(tx.execute(select(users).where(which)).first())
         if found is None:
             if _named(tx, new.name) is not None:  # an account from before the name was the studio's keeps it
@@ -168,12 +171,16 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
             raise UserError(f"{LOCAL}: whoever runs the studio on this machine; it cannot be changed")
         if id == GUEST and changes.keys() & {"admin", "password"}:
             raise UserError(f"{row.name}: visitors of an open studio have no password, and rule nothing")
+        theirs, closes = (jobs.c.user_id == id, may_go_on()), changes.get("active") is False
+        if closes:
+            lock_jobs(tx, *theirs)
         if changes:
             tx.execute(update(users).where(users.c.id == id).values(changes))
-        if changes.get("active") is False or "password" in changes:
+        if closes or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
-        if changes.get("active") is False:
-            tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, **stamp(tx)))
+        if closes:
+            ids = lock_jobs(tx, *theirs, wait=False)  # some may have come until the account was closed
+            tx.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**CANCELLED, **stamp(tx)))
         return True
 
 
@@ -215,29 +222,31 @@ def issue(store: Store, user: str, kind: str, name: str = "") -> str:
     account, and for the guest."""
     if user == GUEST:
         raise APIError(403, "visitors of an open studio who did not sign in have no keys", "not_allowed")
-    secret, now, lifetime = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
-    expires = None if lifetime is None else now + lifetime
-    row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}
+    secret, lifetime = f"ink-{random.token_urlsafe(24)}", LIFETIMES[kind]
+    row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name}
     with store.writing() as tx:
-        if not tx.scalar(select(users.c.active).where(users.c.id == user)):
+        if not tx.scalar(select(users.c.active).where(users.c.id == user).with_for_update(read=True)):
             raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
-        tx.execute(delete(secrets).where(secrets.c.expires < now))
-        tx.execute(insert(secrets).values(**row, created=now))
+        present = now(tx)
+        old = select(secrets.c.hash).where(secrets.c.expires < present).with_for_update(skip_locked=True)
+        tx.execute(delete(secrets).where(secrets.c.hash.in_(old)))
+        expires = None if lifetime is None else present + lifetime
+        tx.execute(insert(secrets).values(**row, created=present, expires=expires))
     return secret
 
 
 def holder(store: Store, secret: str, *kinds: str) -> User | None:
     """Whose secret it is, if it is valid and the account is open."""
     with store.reading() as tx:
-        return _user(tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first())
+        return _user(tx.execute(select(users).join(secrets).where(*_valid(tx, secret, kinds))).first())
 
 
 def redeem(store: Store, link: str) -> User | None:
     """Whose one-time link it is; it is used up."""
     with store.writing() as tx:
-        row = tx.execute(select(users).join(secrets).where(*_valid(link, ("link",)))).first()
-        tx.execute(delete(secrets).where(secrets.c.hash == _hash(link), secrets.c.kind == "link"))
-    return _user(row)
+        row = tx.execute(select(users).join(secrets).where(*_valid(tx, link, ("link",)))).first()
+        used = tx.execute(delete(secrets).where(secrets.c.hash == _hash(link), secrets.c.kind == "link"))
+    return _user(row) if used.rowcount else None  # else another has used it meanwhile
 
 
 def revoke(store: Store, secret: str) -> None:
@@ -262,8 +271,8 @@ def revoke_key(store: Store, id: str, user: str) -> bool:
         return bool(tx.execute(delete(secrets).where(*which)).rowcount)
 
 
-def _valid(secret: str, kinds: tuple[str, ...]) -> tuple[Any, ...]:
-    current = or_(secrets.c.expires.is_(None), secrets.c.expires > time.time())
+def _valid(tx: Connection, secret: str, kinds: tuple[str, ...]) -> tuple[Any, ...]:
+    current = or_(secrets.c.expires.is_(None), secrets.c.expires > now(tx))
     return secrets.c.hash == _hash(secret), secrets.c.kind.in_(kinds), current, users.c.active
 
 

@@ -28,8 +28,8 @@ from inkwash.studio.auth import (
     PER_TRY,
     TRIES,
     Admin,
-    Bucket,
     CurrentEngine,
+    bucket,
     cookie,
     engine_of,
 )
@@ -87,8 +87,9 @@ def create(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
     app.state.engine = engine
-    app.state.rate = Bucket(PER_SECOND, AT_ONCE)
-    app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
+    app.state.rate = bucket(engine, "rate", PER_SECOND, AT_ONCE)
+    app.state.tries = bucket(engine, "tries", 1 / PER_TRY, TRIES)
+    app.state.logins = bucket(engine, "logins", 1 / PER_LOGIN, LOGINS)
     app.state.streams, app.state.waits = Counter(), Counter()
     for router in (verbs.router(), api.router, people.router, openai.router):
         app.include_router(router, dependencies=[Depends(check_parameters)])

@@ -6,7 +6,7 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -16,6 +16,9 @@ from inkwash.studio.accounts import GUEST, User
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.proxy import login_name
+
+if TYPE_CHECKING:
+    from inkwash.studio.postgresql import PostgreSQL
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
@@ -42,17 +45,39 @@ class Bucket:
             tokens_then, then = self.tokens.get(key, (self.capacity, 0.0))
             tokens = min(self.capacity, tokens_then + (time.monotonic() - then) * self.rate)
             if tokens < 1:
-                wait = (1 - tokens) / self.rate
-                raise APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=wait)
+                raise too_many((1 - tokens) / self.rate)
             self.tokens[key] = tokens - 1, time.monotonic()
             self.tokens.move_to_end(key)
             while len(self.tokens) > MAX_BUCKETS:
                 self.tokens.popitem(last=False)
 
 
+class SharedBucket:
+    """The same, counted in a database for all servers that share it. name: of what is counted."""
+
+    def __init__(self, postgresql: "PostgreSQL", name: str, rate: float, capacity: float) -> None:
+        self.postgresql, self.name, self.rate, self.capacity = postgresql, name, rate, capacity
+
+    def take(self, key: str) -> None:
+        wait = self.postgresql.take(f"{self.name} {key}", self.rate, self.capacity)
+        if wait:
+            raise too_many(wait)
+
+
+def bucket(engine: Engine, name: str, rate: float, capacity: float) -> Bucket | SharedBucket:
+    shared = engine.store.postgresql
+    return Bucket(rate, capacity) if shared is None else SharedBucket(shared, name, rate, capacity)
+
+
+def too_many(wait: float) -> APIError:
+    return APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=wait)
+
+
 def cookie(engine: Engine) -> str:
-    """The session's cookie: its name has the port, since browsers give it to all servers of the host."""
-    return f"inkwash-{engine.settings.port}"
+    """The session's cookie: its name has the port, since browsers give it to all servers of the host; or what is the
+    same on all servers of a studio."""
+    shared = engine.store.postgresql
+    return f"inkwash-{engine.settings.port if shared is None else shared.id[:8]}"
 
 
 def engine_of(request: Request) -> Engine:

@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from inkwash.errors import UserError
-from inkwash.studio.database import folder_errors, has_content
+from inkwash.studio.database import folder_errors
 from inkwash.studio.files import contents, models_in, remove_cut_off, tighten
 from inkwash.studio.library import size_of
 from inkwash.studio.recovery import clear_database
+from inkwash.studio.sqlite import has_content
 from inkwash.studio.tables import migration_steps
 from inkwash.weights.files import atomic, digest, lock, sync
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import secrets
 import sqlite3
 import sys
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anyio import to_thread
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Row
 
 from inkwash.studio import requests, uploads
@@ -27,7 +27,9 @@ from inkwash.studio.catalogue import Catalogue, named
 from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
 from inkwash.studio.files import SVG
 from inkwash.studio.library import OPEN, NewFile
-from inkwash.studio.store import NewJob, Store
+from inkwash.studio.metrics import Metrics
+from inkwash.studio.news import News
+from inkwash.studio.store import STORE, NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 from inkwash.systems.base import seeded as with_seed
@@ -59,6 +61,7 @@ class Settings:
     models: tuple[str, ...] = ()
     login_header: str = ""  # in which a proxy names who is logged in; none if empty
     aliases: Mapping[str, str] = field(default_factory=dict)  # what else models may be called
+    store: str = field(default="", repr=False)  # the URL of a PostgreSQL database, which may have a password
 
 
 class Progress(NamedTuple):
@@ -100,35 +103,18 @@ class WorkerState:
     job: tuple[str, str] | None = None  # what it makes, and for whom
 
 
-class Metrics:
-    """What Prometheus may ask for."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        more: dict[str, Any] = {"registry": self.registry, "namespace": "inkwash"}
-        self.requests = Counter("requests", "Requests answered.", ["route", "method", "status"], **more)
-        self.seconds = Histogram("request_seconds", "From a request's head to its answer's end.", ["route"], **more)
-        self.jobs = Gauge("jobs", "Jobs by status.", ["status"], **more)
-        self.accepted = Counter("jobs_accepted", "Jobs taken in.", ["api"], **more)
-        self.results = Counter("results", "Results made.", ["device"], **more)
-        self.busy = Counter("device_busy_seconds", "Time in which verbs ran.", ["device"], **more)
-        self.memory = Gauge("worker_memory_bytes", "Memory of the worker.", ["device"], **more)
-        self.models = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
-        self.starts = Counter("worker_starts", "Starts of the worker.", ["device"], **more)
-        self.streams = Gauge("streams", "Event streams open.", **more)
-
-
 class Engine:
     """`running()` is the time in which jobs are worked on; the rest may be called from any thread, or as it says."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.home, LOCK_TIMEOUT)
+        self.store = Store(settings.home, LOCK_TIMEOUT, settings.store)
         self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping = False
+        self._news: News | None = None  # to and from other servers, where there may be some
         self._last_error = ""  # of what is tried again and again
         self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -275,14 +261,15 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the workers. The folder must be this studio's alone: hold a lock."""
+        """Runs the workers. With SQLite the folder must be this studio's alone: hold a lock."""
         self._loop, self.stopping = asyncio.get_running_loop(), False
-        if lost := await to_thread.run_sync(self.store.recover):
-            LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
-            message = f"{len(lost)} files and models without a row lie in {self.store.home / 'lost+found'} now"
-            print(f"inkwash: {message}; `inkwash studio recover` takes in what it can", file=sys.stderr)
+        if self.store.postgresql is None:
+            await self._recover()
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
+        if self.store.postgresql is not None:
+            self._news = News(self.store.postgresql)
+            tasks += [asyncio.create_task(self._news.send()), asyncio.create_task(self._listen(self._news))]
         try:
             yield
         finally:
@@ -294,6 +281,42 @@ class Engine:
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(APIError, sqlite3.Error):  # the next start does it
                 await to_thread.run_sync(self.store.truncate_log)
+
+    async def _recover(self) -> None:
+        """What a server before this one, in the same folder, has left half done."""
+        if lost := await to_thread.run_sync(self.store.recover):
+            LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
+            message = f"{len(lost)} files and models without a row lie in {self.store.home / 'lost+found'} now"
+            print(f"inkwash: {message}; `inkwash studio recover` takes in what it can", file=sys.stderr)
+
+    async def _listen(self, news: News) -> None:
+        """What is told by other servers, and by the database."""
+        while True:
+            try:
+                async for message in news.listen():
+                    self._hear(message)
+            except Exception as error:  # of a message that is none of ours, say
+                self._log_error("news", error)
+            await asyncio.sleep(1)
+
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        if message is None:
+            return self._look_again()
+        if message["event"] != "changed":
+            return self._progress(message)
+        if message["status"] != "running":
+            self.progress.pop(message["job"], None)
+        if message["status"] == "queued":
+            self._wake()
+        return self._changed(message["job"], message["user"])
+
+    def _look_again(self) -> None:
+        """Something may have been missed: who listens looks at the tables, and progress is told anew."""
+        ours = {state.job[0] for state in self.workers.values() if state.job}
+        self.progress = {job: progress for job, progress in self.progress.items() if job in ours}
+        for subscriber in [one for subscribers in self._subscribers.values() for one in subscribers]:
+            subscriber.event.set()
+        self._wake()
 
     async def _supervise(self, device: str) -> None:
         """Starts the device's worker, and again when it ends; one that cannot even start is not hurried."""
@@ -319,6 +342,7 @@ class Engine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_MESSAGE,
+            env={**os.environ, STORE: self.store.url},  # where no other user of the machine can read a password
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
@@ -384,10 +408,24 @@ class Engine:
         if event == "ready":
             state.ready = True
         elif event.startswith("database"):  # it could not work with it: the next one is not hurried
-            state.ready, self.store.damaged = False, self.store.damaged or event == "database_damaged"
+            state.ready = False
+            self.store.backend.damaged |= event == "database_damaged"
         if job is None:
             return
         state.job = None if event == "left" else (job, message["user"])
+        if event == "result":
+            self.metrics.results.labels(device).inc()
+        elif event == "disk full":
+            LOG.warning("disk full", extra={"facts": {"worker": state.name}})
+        elif event == "left":
+            self.metrics.busy.labels(device).inc(message["seconds"])
+        self._progress(message)
+        if self._news is not None:
+            self._news.tell(message)
+
+    def _progress(self, message: dict[str, Any]) -> None:
+        """What a worker has said of a job, this server's or another's."""
+        event, job = message["event"], message["job"]
         now = self.progress.get(job, Progress())
         if event in ("progress", "preview") and now.place != message["place"]:
             now = Progress(message["place"])
@@ -397,12 +435,7 @@ class Engine:
             )
         elif event == "preview":
             self.progress[job] = now._replace(preview=message["picture"])
-        elif event == "result":
-            self.metrics.results.labels(device).inc()
-        elif event == "disk full":
-            LOG.warning("disk full", extra={"facts": {"worker": state.name}})
         elif event == "left":
-            self.metrics.busy.labels(device).inc(message["seconds"])
             self.progress.pop(job, None)
         preview = (message["place"], message["picture"]) if event == "preview" else None
         self._changed(job, message["user"], preview)
@@ -421,12 +454,13 @@ class Engine:
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
         while True:
             try:
-                for name in await to_thread.run_sync(self.store.expire):
+                own = [state.name for state in self.workers.values()]
+                for name in await to_thread.run_sync(self.store.expire, own):
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()
                 skew_before, skew_now = skew, time.time() - time.monotonic()
-                if abs(skew_now - skew_before) > MAX_JUMP:
+                if abs(skew_now - skew_before) > MAX_JUMP and self.store.postgresql is None:
                     LOG.warning("clock set", extra={"facts": {"seconds": round(skew_now - skew_before)}})
                     await to_thread.run_sync(self.store.set_back)
                     sweep_at = time.monotonic() + UPLOAD_LIFE
@@ -435,11 +469,16 @@ class Engine:
                     await to_thread.run_sync(self.store.truncate_log)
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
-                    await to_thread.run_sync(self.store.delete_uploads, time.time() - UPLOAD_LIFE)
+                    await to_thread.run_sync(self._sweep)
                 self._last_error = ""
             except Exception as error:  # a full disk, say: the next second may be better
                 self._log_error("watch", error)
             await asyncio.sleep(1)
+
+    def _sweep(self) -> None:
+        self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
+        if self.store.postgresql is not None:
+            self.store.postgresql.empty_buckets(UPLOAD_LIFE)
 
 
 async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:

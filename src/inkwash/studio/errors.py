@@ -21,29 +21,8 @@ class APIError(Exception):
 class DatabaseUnusable(APIError):
     """Nothing can be read from the database, or written into it: it is lost, damaged, or another's."""
 
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(503, message, code)
-
-
-DAMAGED = "is damaged"
-UNUSABLE = {  # by SQLite's primary result code
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
-    sqlite3.SQLITE_NOTADB: DAMAGED,
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    sqlite3.SQLITE_READONLY: "cannot be written",
-    sqlite3.SQLITE_PERM: "cannot be opened",
-    sqlite3.SQLITE_IOERR: "cannot be read",
-}
-
-
-def unusable(error: BaseException) -> str | None:
-    """What is wrong with a database for SQLite to say this, "is damaged"; None if it says something else."""
-    return UNUSABLE.get(_code(error))
-
-
-def _code(error: BaseException) -> int:
-    """SQLite's primary result code; -1 of what is none of its errors."""
-    return int(getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorcode", -1)) & 0xFF
+    def __init__(self, message: str, code: str, wait: float | None = None) -> None:
+        super().__init__(503, message, code, wait=wait)
 
 
 def invalid(message: str, param: str | None = None) -> APIError:
@@ -61,11 +40,14 @@ def busy() -> APIError:
     return APIError(503, message, "busy", wait=2)
 
 
-def is_locked(error: BaseException) -> bool:
-    """Whether it says that another program has locked the database."""
-    return _code(error) == sqlite3.SQLITE_BUSY
-
-
 def is_disk_full(error: BaseException) -> bool:
     """Whether it says that there is no room on the disk."""
-    return _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    said = error.orig if isinstance(error, DBAPIError) else error
+    by_database = getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or is_state(error, "53100")
+    return by_database or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_state(error: BaseException, *states: str) -> bool:
+    """Whether PostgreSQL says that it is one of these (SQLSTATE, or how that begins)."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(said, "sqlstate", None) or "").startswith(states)

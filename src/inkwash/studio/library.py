@@ -6,7 +6,6 @@ import math
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, exists, func, insert, or_, select, tuple_, update
 
 from inkwash.codecs.png import replace_recipe
 from inkwash.studio.database import Database, count_rows, owned_by, page
+from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.files import SVG, WITH_RECIPE, Content, contents, models_in, set_aside, thumbnail, tighten
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
@@ -105,11 +105,13 @@ class Library(Database):
         """Forgets a result and what it was asked for by; whether it was there. It is not made again."""
         with self.writing() as tx:
             which = (results.c.id == id, results.c.user_id == user, results.c.deleted.is_(None))
-            if tx.scalar(select(results.c.id).where(*which)) is None:
+            its_job = select(results.c.job_id).where(*which).scalar_subquery()
+            tx.execute(select(jobs.c.id).where(jobs.c.id == its_job).with_for_update(key_share=True))
+            gone = {"deleted": now(tx), "recipe": {}, "data": {}, "title": "", "model": None, "bytes": 0}
+            job = tx.scalar(update(results).where(*which).values(gone).returning(results.c.job_id))
+            if job is None:
                 return False
             tx.execute(delete(shares).where(shares.c.result_id == id))
-            gone = {"deleted": time.time(), "recipe": {}, "data": {}, "title": "", "model": None, "bytes": 0}
-            job = tx.scalar(update(results).where(results.c.id == id).values(gone).returning(results.c.job_id))
             # names are words, too; contents stay named until the files are gone
             tx.execute(update(files).where(files.c.result_id == id).values(name=""))
             left = exists().where(results.c.job_id == job, not_deleted())
@@ -125,6 +127,7 @@ class Library(Database):
     def _remove_unused(self, contents: Iterable[tuple[str, str]]) -> None:
         """Removes files that no row names."""
         with self.writing() as tx:
+            alone(tx, "files")
             for sha256, suffix in contents:
                 with_results = files.join(results)
                 in_results = exists(
@@ -139,12 +142,13 @@ class Library(Database):
         user's, or has no file."""
         with self.writing() as tx:
             which = (results.c.id == id, results.c.user_id == user, not_deleted())
-            if tx.scalar(select(files.c.result_id).join(results).where(*which)) is None:
+            its_file = select(files.c.result_id).join(results).where(*which)
+            if tx.scalar(its_file.with_for_update(of=results, key_share=True)) is None:
                 return None
             if seconds is None:  # the one that lasts replaces the one before
                 tx.execute(delete(shares).where(shares.c.result_id == id, shares.c.expires.is_(None)))
-            token, expires = secrets.token_urlsafe(24), None if seconds is None else time.time() + seconds
-            facts = {"recipe": recipe, "created": time.time(), "expires": expires}
+            token, present = secrets.token_urlsafe(24), now(tx)
+            facts = {"recipe": recipe, "created": present, "expires": None if seconds is None else present + seconds}
             tx.execute(insert(shares).values(token=token, result_id=id, **facts))
         return token
 
@@ -162,7 +166,7 @@ class Library(Database):
     def shared(self, token: str) -> tuple[Row[Any], bool] | None:
         """The file of a share, and whether its recipe goes with it."""
         with self.reading() as tx:
-            valid = or_(shares.c.expires.is_(None), shares.c.expires > time.time())
+            valid = or_(shares.c.expires.is_(None), shares.c.expires > now(tx))
             share = tx.execute(select(shares).where(shares.c.token == token, valid)).first()
         found = None if share is None else self.result(share.result_id)
         return None if share is None or found is None else (found.files[0], share.recipe)
@@ -190,6 +194,7 @@ class Library(Database):
             if self.is_full() or self.is_busy:
                 return small
             with self.writing() as tx:  # not of one that is being deleted
+                alone(tx, "files", among_others=True)
                 if tx.scalar(select(results.c.id).where(results.c.id == result.id, not_deleted())) is not None:
                     self.files.save_thumbnail(file.sha256, small)
         return small
@@ -201,6 +206,8 @@ class Library(Database):
         the disk; OSError for a full disk."""
         self.check_disk()
         with self.writing() as tx:
+            alone(tx, "files", among_others=True)
+            tx.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
             count_before = count_rows(tx, uploads, uploads.c.user_id == user)
             if count_before + len(new_uploads) > MAX_UPLOADS:
                 message = f"more than {MAX_UPLOADS} files that went in; they are kept for an hour"
@@ -209,12 +216,12 @@ class Library(Database):
             return [self._add_upload(tx, user, file, cleaned) for file in new_uploads]
 
     def _add_upload(self, tx: Connection, user: str, file: NewFile, cleaned: bool) -> bool:
-        content, now = file.content, time.time()
+        content, present = file.content, now(tx)
         which = (uploads.c.user_id == user, uploads.c.sha256 == content.sha256)
-        if tx.execute(update(uploads).where(*which).values(created=now, name=file.name)).rowcount:
+        if tx.execute(update(uploads).where(*which).values(created=present, name=file.name)).rowcount:
             return False
         facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes}
-        facts |= {"user_id": user, "name": file.name, "media": content.media, "created": now}
+        facts |= {"user_id": user, "name": file.name, "media": content.media, "created": present}
         tx.execute(insert(uploads).values(**facts, cleaned=cleaned))
         self.files.commit(content)
         return True
@@ -233,11 +240,10 @@ class Library(Database):
         """Removes uploads made before that time which no job needs that may go on; of these `only`,
         (user, sha256), if some are given."""
         with self.writing() as tx:
-            old = [
-                row
-                for row in tx.execute(select(uploads).where(uploads.c.created < older))
-                if only is None or (row.user_id, row.sha256) in only
-            ]
+            found = select(uploads).where(uploads.c.created < older)
+            if only is not None:
+                found = found.where(tuple_(uploads.c.user_id, uploads.c.sha256).in_(only))
+            old = tx.execute(found.with_for_update(skip_locked=True)).all()
             owners = list({row.user_id for row in old})
             theirs = (may_go_on(), jobs.c.user_id.in_(owners))
             requests = tx.execute(select(jobs.c.user_id, jobs.c.request).where(*theirs)).all() if owners else []
@@ -290,10 +296,11 @@ class Library(Database):
     def delete_model(self, name: str, user: str) -> bool:
         """Deletes a model, and forgets its name; whether it was there."""
         with self.writing() as tx:
-            row = tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
+            which = select(models).where(models.c.name == name, *models_of(user))
+            row = tx.execute(which.with_for_update(key_share=True)).first()
             if row is None:
                 return False
-            tx.execute(update(models).where(models.c.id == row.id).values(deleted=time.time(), bytes=0))
+            tx.execute(update(models).where(models.c.id == row.id).values(deleted=now(tx), bytes=0))
             of_training = models.c.job_id == row.job_id  # those, too, that it has replaced
             tx.execute(update(models).where(of_training).values(name=""))
             self.has_erased = True
@@ -317,14 +324,15 @@ class Library(Database):
 
     def _disk_used(self, tx: Connection, user: str, but: str = "") -> int:
         tables, run = (results, models, uploads), (jobs.c.user_id == user, jobs.c.lasting, may_go_on())
-        kept = sum(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0 for t in tables)
+        kept = sum(int(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0) for t in tables)
         runs = tx.execute(select(jobs.c.id).where(*run, jobs.c.id != but)).scalars()
         return kept + sum(size_of(self.runs / id / "out") for id in runs)  # what went in is among the uploads
 
     def check_share(self, tx: Connection, user: str, more: int, job: str = "") -> None:
         """APIError if so many bytes more are more than the user's share of the disk. job: that they come from; its
         folder is left out."""
-        disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
+        bounded = select(users.c.disk).where(users.c.id == user, users.c.disk.is_not(None))
+        disk = tx.scalar(bounded.with_for_update(key_share=True))
         if disk is None:
             return
         used = self._disk_used(tx, user, job)
@@ -362,6 +370,19 @@ class Library(Database):
 def may_go_on() -> Any:
     """Of a job: it is open, or a training that failed and may be resumed. What it needs stays, and counts."""
     return or_(jobs.c.status.in_(OPEN), and_(jobs.c.status == "failed", jobs.c.lasting))
+
+
+def check_daily(tx: Connection, user: Row[Any], more: int, moment: float) -> None:
+    """APIError if so many more results are more than the user's in 24 hours."""
+    recent = (jobs.c.user_id == user.id, jobs.c.created > moment - 86400, jobs.c.created <= moment)
+    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
+    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
+    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
+    taken = int(tx.scalar(select(func.sum(counted)).where(*recent)) or 0)
+    if taken + more > user.daily:
+        first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or moment
+        message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
+        raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - moment))
 
 
 def size_of(folder: Path) -> int:

@@ -24,7 +24,7 @@ from inkwash.errors import unknown
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.auth import CurrentEngine, CurrentUser
-from inkwash.studio.database import new_id, sha256
+from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.library import OPEN, Result
@@ -37,6 +37,7 @@ from inkwash.studio.streams import (
     temporary_uploads,
     wait_for_job,
 )
+from inkwash.studio.tables import sha256
 from inkwash.systems.checkpoints.options import PIXELS
 from inkwash.weights.shipped import CHECKPOINTS
 
@@ -396,7 +397,7 @@ def submit(
     content = json.dumps([request.url.path, body.model_dump(), images])
     key_prefix = f"sent:{hashlib.sha256(content.encode()).hexdigest()}:"
     if retries.isascii() and retries.isdigit() and int(retries):
-        found = engine.store.find_retry(user.id, key_prefix, time.time() - RETRY_WINDOW)
+        found = engine.store.find_retry(user.id, key_prefix, RETRY_WINDOW)
         if found is not None:
             return found
     given_key = request.headers.get("idempotency-key")

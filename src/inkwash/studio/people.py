@@ -136,8 +136,8 @@ async def change_password(form: NewPassword, user: CurrentUser, request: Request
 async def verify_password(request: Request, engine: Engine, name: str, password: str) -> accounts.User:
     """The user whose password it is. APIError if it is not, and for who tries too often."""
     state = request.app.state
-    state.logins.take(client_address(request))
-    state.tries.take(f"{client_address(request)} {name_key(name)}")
+    await to_thread.run_sync(state.logins.take, client_address(request))
+    await to_thread.run_sync(state.tries.take, f"{client_address(request)} {name_key(name)}")
     user = await to_thread.run_sync(accounts.log_in, engine.store, name, password, limiter=HASHING)
     if user is None:
         raise APIError(401, "the name or the password is wrong", "wrong_password")

@@ -19,10 +19,10 @@ from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio.catalogue import shared_models
-from inkwash.studio.database import has_content, new_id, tick
-from inkwash.studio.errors import DAMAGED, unusable
+from inkwash.studio.database import new_id, tick
 from inkwash.studio.files import CONTENT, contents, models_in, move, set_aside
 from inkwash.studio.library import Library, free_name, named_contents, size_of
+from inkwash.studio.sqlite import DAMAGED, has_content, unusable
 from inkwash.studio.store import Store
 from inkwash.studio.tables import files, jobs, models, results, uploads
 from inkwash.systems import system_of, systems

@@ -13,22 +13,27 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
-from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp, tick
+from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
+from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import move
-from inkwash.studio.library import OPEN, Library, NewFile, erase_text, free_name, may_go_on, size_of
+from inkwash.studio.library import OPEN, Library, NewFile, check_daily, erase_text, free_name, may_go_on, size_of
+from inkwash.studio.locks import held_by, lock_held, lock_jobs, lock_user
 from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
+STORE = "INKWASH_STORE"  # the variable of the environment with the URL of a PostgreSQL database
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
+GRACE = 3.0  # seconds more that a worker of another server has
 MAX_GAP = LEASE / 3  # seconds between two looks for heartbeats, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MAX_QUEUED = 10_000  # jobs in the queue
 MAX_QUEUED_EACH = 2_000  # of one user
 MAX_NOTES = 20  # of one job
 UNPLANNED = 10.0  # seconds that a part is held to take of which nobody knows
+MAX_CLAIMS = 50  # workers that look for a job in the same moment
 TURN = 30.0  # seconds of a lasting job that come before other work may
 PATIENCE = 10.0  # a job lets smaller ones of its user that came later go first for so many times its own seconds
 ENDED = {"worker": None, "heartbeat": None, "wanted": None}
@@ -82,31 +87,32 @@ class Store(Library):
         is full; OSError for a disk that is.
         """
         with self.writing() as tx:
-            now = time.time()
+            row = tx.execute(select(users).where(users.c.id == user).with_for_update(key_share=True)).first()
             if idempotency_key is not None:
                 same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
                 if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
                     return found
             self.check_disk()
-            row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
-            if row is None:
+            if row is None or not row.active:
                 raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
-                _check_daily(tx, row, new.request.get("n", new.parts), now)
+                check_daily(tx, row, new.request.get("n", new.parts), now(tx))
             self.check_share(tx, user, (new.plan or {}).get("bytes") or 0)
             queued = jobs.c.status == "queued"
             is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
             if is_full or count_rows(tx, jobs, queued) >= MAX_QUEUED:
                 raise APIError(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
             facts = {"id": new_id(), "user_id": user, "api": api, "part": 0, "status": "queued", "notes": []}
-            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0, "created": now}
-            facts |= {"served": _join(tx, row), "serial": (serial := tick(tx)), "version": serial, "changed": now}
+            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0}
+            facts |= {"served": _join(tx, row), **(changes := stamp(tx))}
+            facts |= {"serial": changes["version"], "created": changes["changed"]}
             job = insert(jobs).values(**new._asdict(), **facts)
             return tx.execute(job.returning(jobs)).one()
 
-    def find_retry(self, user: str, key_prefix: str, since: float) -> str | None:
-        """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
+    def find_retry(self, user: str, key_prefix: str, window: float) -> str | None:
+        """The newest job whose `idempotency_key` begins with this, if it is open or has ended in so many seconds."""
         with self.reading() as tx:
+            since = now(tx) - window
             mine = (jobs.c.user_id == user, jobs.c.deleted.is_(None))
             same = jobs.c.idempotency_key.startswith(key_prefix, autoescape=True)
             recent = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since)
@@ -174,9 +180,9 @@ class Store(Library):
         it sees so at its next step."""
         with self.writing() as tx:
             which = and_(jobs.c.id == id, owned_by(jobs, user), may_go_on())
-            row = tx.execute(select(jobs).where(which).with_for_update()).first()
+            row = tx.execute(select(jobs).where(which).with_for_update(key_share=True)).first()
             if row is not None:
-                _refund(tx, jobs.c.id == id)
+                _refund(tx, row)
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
             shutil.rmtree(self.runs / id, ignore_errors=True)
@@ -186,7 +192,7 @@ class Store(Library):
         """Forgets a job that has ended, and what it was asked for by; whether there was one. Its results stay."""
         with self.writing() as tx:
             which = (jobs.c.id == id, jobs.c.user_id == user, ~may_go_on(), jobs.c.deleted.is_(None))
-            gone = {"deleted": time.time(), "idempotency_key": None, "request_hash": None}  # who asks again means it
+            gone = {"deleted": now(tx), "idempotency_key": None, "request_hash": None}  # who asks again means it
             if not tx.execute(update(jobs).where(*which).values(gone)).rowcount:
                 return False
             erase_text(tx, id)
@@ -216,11 +222,12 @@ class Store(Library):
         """Changes a lasting job as its status says."""
         with self.writing() as tx:
             which = (jobs.c.id == id, jobs.c.user_id == user, jobs.c.lasting)
-            row = tx.execute(select(jobs).where(*which, jobs.c.status.in_(changes)).with_for_update()).first()
+            found = select(jobs).where(*which, jobs.c.status.in_(changes)).with_for_update(key_share=True)
+            row = tx.execute(found).first()
             if row is None:
                 return False
             if row.status in ("paused", "failed") and changes[row.status].get("status") == "queued":
-                _join(tx, tx.execute(select(users).where(users.c.id == user)).one())
+                _join(tx, lock_user(tx, user))
             tx.execute(update(jobs).where(jobs.c.id == id).values(**changes[row.status], **stamp(tx)))
         return True
 
@@ -245,26 +252,27 @@ class Store(Library):
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
-            job = _next(tx)
+            job = _lock_next(tx)
             if job is None:
                 return None
-            now = time.time()
-            lease = {"status": "running", "worker": worker, "heartbeat": now, "started": now, **stamp(tx)}
+            lock_user(tx, job.user_id)
+            changes = stamp(tx)
+            moment = changes["changed"]
+            lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment, **changes}
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease))
-            _charge(tx, job)
+            _charge(tx, job, changes["version"])
             return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
 
     def is_next(self, job: str) -> bool:
         """Whether this running job would be the next, if it waited with the others; a lasting one of a user comes
         after what else they wait for."""
         with self.reading() as tx:
-            found = _next(tx, job)
-            return found is None or found.id == job
+            return tx.scalar(_waiting(job).limit(1)) in (None, job)
 
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
         with self.reading() as tx:
-            return tx.scalar(select(jobs.c.id).where(_held_by(worker, job))) is not None
+            return tx.scalar(select(jobs.c.id).where(held_by(worker, job))) is not None
 
     def wanted(self, job: str) -> str | None:
         """Whether the running job shall "pause" or "stop" at its next checkpoint."""
@@ -273,12 +281,12 @@ class Store(Library):
 
     def renew(self, worker: str, job: str) -> None:
         with self.writing() as tx:
-            tx.execute(update(jobs).where(_held_by(worker, job)).values(heartbeat=time.time()))
+            tx.execute(update(jobs).where(held_by(worker, job)).values(heartbeat=now(tx)))
 
     def note(self, worker: str, job: str, text: str) -> None:
         """Keeps a line for who asked for the job, once."""
         with self.writing() as tx:
-            notes = tx.scalar(select(jobs.c.notes).where(_held_by(worker, job)).with_for_update())
+            notes = tx.scalar(select(jobs.c.notes).where(held_by(worker, job)).with_for_update(key_share=True))
             if notes is not None and text not in notes and len(notes) < MAX_NOTES:
                 changes = {"notes": [*notes, text], **stamp(tx)}
                 tx.execute(update(jobs).where(jobs.c.id == job).values(changes))
@@ -293,8 +301,8 @@ class Store(Library):
         """
         self.check_disk()
         with self.writing() as tx:
-            now = time.time()
-            if tx.scalar(select(jobs.c.id).where(_held_by(worker, job.id)).with_for_update()) is None:
+            alone(tx, "files", among_others=True)
+            if lock_held(tx, worker, job.id) is None:
                 return False
             which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
             if tx.scalar(select(results.c.id).where(*which)) is not None:
@@ -302,17 +310,17 @@ class Store(Library):
             size, before = sum(file.content.bytes for file in new.files), None
             self.check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)), job.id)
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
-            row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
+            row |= {"system": job.system, "verb": job.verb, "title": new.title, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
-            changes = stamp(tx)
-            row |= {"serial": changes["version"]}
             if new.folder is not None:
                 row["model"], before = self._add_model(tx, job, new.folder, new.model, taken)
-            tx.execute(insert(results).values(row))
+            for content, _ in new.files:
+                self.files.commit(content)
+            changes = stamp(tx)  # last: others wait for it
+            tx.execute(insert(results).values(row | {"serial": changes["version"], "created": changes["changed"]}))
             for i, (content, name) in enumerate(new.files):
                 facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
                 tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
-                self.files.commit(content)
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(**changes, deaths=0))
         self._remove_model(before)
         return True
@@ -321,7 +329,7 @@ class Store(Library):
         """Keeps what a training has learned so far, as `add` does a result."""
         self.check_disk()
         with self.writing() as tx:
-            if tx.scalar(select(jobs.c.id).where(_held_by(worker, job.id)).with_for_update()) is None:
+            if lock_held(tx, worker, job.id) is None:
                 return False
             self.check_share(tx, job.user_id, size_of(folder), job.id)
             _, before = self._add_model(tx, job, folder, stem, taken)
@@ -332,13 +340,14 @@ class Store(Library):
         self, tx: Connection, job: Row[Any], folder: Path, stem: str, taken: Collection[str]
     ) -> tuple[str, str | None]:
         """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
-        id, now = new_id(), time.time()
+        lock_user(tx, job.user_id)  # whose names are told apart
+        id, moment = new_id(), now(tx)
         of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
         before = tx.execute(select(models).where(*of_job)).first()
-        tx.execute(update(models).where(*of_job).values(deleted=now, bytes=0))
+        tx.execute(update(models).where(*of_job).values(deleted=moment, bytes=0))
         name = before.name if before else free_name(tx, stem, job.user_id, taken)
         row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
-        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=now, deleted=None))
+        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=moment, deleted=None))
         for path in folder.rglob("*"):
             sync(path)
         move(folder, self.models_folder / id)
@@ -349,28 +358,32 @@ class Store(Library):
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
         ended, is another's, or went back to the queue, for another is next."""
         with self.writing() as tx:
-            row = tx.execute(select(jobs).where(_held_by(worker, job.id)).with_for_update()).first()
+            row = lock_held(tx, worker, job.id)
             if row is None:
                 return False
-            state: dict[str, Any] = {"part": row.part + 1, "deaths": 0, **stamp(tx)}
-            done = state["part"] >= row.parts
-            if done:
-                state |= {"status": "done", **ENDED}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state))
-            if done:
+            part = row.part + 1
+            done = {"part": part, "deaths": 0}
+            of_job = update(jobs).where(jobs.c.id == job.id)
+            if part >= row.parts:
+                tx.execute(of_job.values(**done, status="done", **ENDED, **stamp(tx)))
                 return False
-            following = _next(tx, job.id)
-            if following is not None and following.id != job.id:
-                _requeue(tx, _held_by(worker, job.id), 0)
+            tx.execute(of_job.values(done))
+            if tx.scalar(_waiting(job.id).limit(1)) != job.id:
+                _requeue(tx, held_by(worker, job.id), 0)
                 return False
-            _charge(tx, row)
+            lock_user(tx, row.user_id)
+            changes = stamp(tx)
+            tx.execute(of_job.values(changes))
+            _charge(tx, row, changes["version"])
         return True
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
-            _refund(tx, _held_by(worker, job))
-            state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
-            tx.execute(update(jobs).where(_held_by(worker, job)).values(state))
+            row = lock_held(tx, worker, job)
+            if row is not None:
+                _refund(tx, row)
+                state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
+                tx.execute(update(jobs).where(jobs.c.id == job).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
         """The worker's jobs go back to the queue. dead: it died over them; where that was too often, they failed."""
@@ -378,15 +391,16 @@ class Store(Library):
             _requeue(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
-        """At the start of a server, alone in its folder: times are `set_back`, every running job is queued again; and
-        `sweep`."""
+        """At the start of a server that is alone with its folder and its tables: times are `set_back`, every running
+        job is queued again; and `sweep`."""
         self.set_back()
         with self.writing() as tx:
             _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
 
-    def expire(self) -> list[str]:
-        """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were.
+    def expire(self, own: Collection[str] | None = None) -> list[str]:
+        """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were. own: names of workers
+        of this server; to those of others their server, which may still end them, sees a little earlier.
 
         Call it every second or so: what counts is the time in which this looked, by the monotonic clock. Clocks that
         jump, a machine that sleeps and a database that another program has locked are no worker's fault.
@@ -394,17 +408,15 @@ class Store(Library):
         with self.writing() as tx:
             which = jobs.c.status == "running"
             heartbeats = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
-            now = time.monotonic()
-            known = self._heartbeats if now - self._last_look < MAX_GAP else {}
-            self._heartbeats, self._last_look = {one: known.get(one, now) for one in heartbeats}, now
-            late = [one for one, seen in self._heartbeats.items() if now - seen > LEASE]
-            if late:
-                _requeue(tx, jobs.c.id.in_([one.id for one in late]), 1)
-        return [one.worker for one in late]
-
-
-def _held_by(worker: str, job: str) -> Any:
-    return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
+            moment = time.monotonic()
+            known = self._heartbeats if moment - self._last_look < MAX_GAP else {}
+            self._heartbeats, self._last_look = {one: known.get(one, moment) for one in heartbeats}, moment
+            bounds = {one: LEASE + (0 if own is None or one.worker in own else GRACE) for one in heartbeats}
+            late = [one for one, seen in self._heartbeats.items() if moment - seen > bounds[one]]
+            # if it still is: another server may see to it, too, or the worker have come back
+            is_same = [and_(held_by(one.worker, one.id), jobs.c.heartbeat == one.heartbeat) for one in late]
+            taken = _requeue(tx, or_(*is_same), 1) if late else []
+        return [one.worker for one in late if one.id in taken]
 
 
 def _waiting(also: str | None = None) -> Any:
@@ -423,26 +435,30 @@ def _waiting(also: str | None = None) -> Any:
     return select(jobs.c.id).join(users).where(waits).order_by(*order)
 
 
-def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
-    """The first that waits."""
-    id = tx.scalar(_waiting(also).limit(1))
-    return tx.execute(select(jobs).where(jobs.c.id == id).with_for_update()).first()
+def _lock_next(tx: Connection) -> Row[Any] | None:
+    """The first that waits, but for those that others are about to begin."""
+    for id in tx.execute(_waiting().limit(MAX_CLAIMS)).scalars().all():
+        waits = select(jobs).where(jobs.c.id == id, jobs.c.status == "queued")
+        if (job := tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()) is not None:
+            return job
+    return None
 
 
-def _charge(tx: Connection, job: Row[Any]) -> None:
+def _charge(tx: Connection, job: Row[Any], turn: int) -> None:
     """A part of the job is begun: its user was served so much."""
-    begun = {"served": users.c.served + job.cost, "turn": tick(tx)}
+    begun = {"served": users.c.served + job.cost, "turn": turn}
     tx.execute(update(users).where(users.c.id == job.user_id).values(begun))
 
 
-def _refund(tx: Connection, which: Any) -> None:
+def _refund(tx: Connection, job: Row[Any]) -> None:
     """Of a part that is left for good its user was served only so long as it was worked on."""
-    for job in tx.execute(select(jobs).where(which, jobs.c.status == "running")).all():
-        unused = max(job.cost - max(time.time() - job.changed, 0.0), 0.0)
-        back = update(users).where(users.c.id == job.user_id).values(served=users.c.served - unused)
-        served = tx.execute(back.returning(users.c.served)).scalar_one()
-        late = (jobs.c.user_id == job.user_id, jobs.c.status.in_(OPEN), jobs.c.served > served)
-        tx.execute(update(jobs).where(*late).values(served=served))
+    if job.status != "running":
+        return
+    unused = max(job.cost - max(now(tx) - job.changed, 0.0), 0.0)
+    back = update(users).where(users.c.id == job.user_id).values(served=users.c.served - unused)
+    served = tx.execute(back.returning(users.c.served)).scalar_one()
+    late = (jobs.c.user_id == job.user_id, jobs.c.status.in_(OPEN), jobs.c.served > served)
+    tx.execute(update(jobs).where(jobs.c.id.in_(lock_jobs(tx, *late, wait=False))).values(served=served))
 
 
 def _join(tx: Connection, user: Row[Any]) -> float:
@@ -458,23 +474,14 @@ def _join(tx: Connection, user: Row[Any]) -> float:
     return served
 
 
-def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
-    """APIError if so many more results are more than the user's in 24 hours."""
-    recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.created <= now)
-    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
-    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
-    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
-    taken = tx.scalar(select(func.sum(counted)).where(*recent)) or 0
-    if taken + more > user.daily:
-        first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
-        message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
-        raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - now))
-
-
-def _requeue(tx: Connection, which: Any, deaths: int) -> None:
-    """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed."""
+def _requeue(tx: Connection, which: Any, deaths: int) -> list[str]:
+    """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed.
+    Their ids."""
+    ids = lock_jobs(tx, which, jobs.c.status == "running")
+    if not ids:
+        return []
     free = {"worker": None, "heartbeat": None, "deaths": jobs.c.deaths + deaths, **stamp(tx)}
-    running = and_(which, jobs.c.status == "running")
+    running = and_(jobs.c.id.in_(ids), jobs.c.status == "running")
     if deaths:
         error = f"the worker died over it {MAX_DEATHS} times; it may need more memory than there is"
         too_many = and_(running, jobs.c.deaths + deaths >= MAX_DEATHS)
@@ -482,3 +489,4 @@ def _requeue(tx: Connection, which: Any, deaths: int) -> None:
     pauses = jobs.c.wanted == "pause"
     tx.execute(update(jobs).where(running, pauses).values(status="paused", **(free | {"wanted": None})))
     tx.execute(update(jobs).where(running).values(status="queued", **free))
+    return ids

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import unicodedata
 from importlib import resources
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Connection, Double, ForeignKey, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    inspect,
+)
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.exc import OperationalError
 
@@ -25,7 +39,7 @@ def time(name: str, null: bool = False) -> Column[Any]:
     return Column(name, Double, nullable=null)
 
 
-counter = Table("counter", metadata, Column("value", Integer, nullable=False))  # one row: see `database.tick`
+counter = Table("counter", metadata, Column("value", BigInteger, nullable=False))  # one row: see `database.tick`
 users = Table(
     "users",
     metadata,
@@ -36,10 +50,10 @@ users = Table(
     Column("admin", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("daily", Integer),  # results a day; none: as many as they like
-    Column("disk", Integer),  # bytes of results, models, uploads and trainings; none: as many as they like
+    Column("disk", BigInteger),  # bytes of results, models, uploads and trainings; none: as many as they like
     text("a1111_model", null=True),  # that they chose by that API; none: the usual one
     time("served"),  # planned seconds of work begun for them: who has the least is next
-    Column("turn", Integer, nullable=False),  # the counter when their last work was begun
+    Column("turn", BigInteger, nullable=False),  # the counter when their last work was begun
     time("created"),
 )
 secrets = Table(  # of each its SHA-256 alone: they are random, and need no slow hash
@@ -61,7 +75,7 @@ uploads = Table(
     text("suffix"),
     text("name"),
     text("media"),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
     Column("cleaned", Boolean, nullable=False),  # a picture of which only the pixels were kept
     time("created"),
 )
@@ -95,8 +109,8 @@ jobs = Table(
     time("changed"),
     time("started", null=True),
     time("deleted", null=True),
-    Column("serial", Integer, nullable=False),  # the counter when it was submitted: clocks go back, this never
-    Column("version", Integer, nullable=False),  # the counter at its last change
+    Column("serial", BigInteger, nullable=False),  # the counter when it was submitted: clocks go back, this never
+    Column("version", BigInteger, nullable=False),  # the counter at its last change
     Unique("user_id", "idempotency_key"),
 )
 results = Table(
@@ -114,10 +128,10 @@ results = Table(
     Column("data", JSON, nullable=False),  # its line of a table
     Column("recipe", JSON, nullable=False),
     text("model", null=True),  # that it brought
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
     time("created"),
     time("deleted", null=True),
-    Column("serial", Integer, nullable=False),  # the counter when it was made
+    Column("serial", BigInteger, nullable=False),  # the counter when it was made
     Unique("job_id", "part", "number"),
 )
 files = Table(
@@ -129,7 +143,7 @@ files = Table(
     text("suffix"),
     text("name"),
     text("media"),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
 )
 models = Table(  # that trainings made; each is a folder of models/
     "models",
@@ -138,7 +152,7 @@ models = Table(  # that trainings made; each is a folder of models/
     text("user_id", ForeignKey("users.id")),
     text("name"),
     text("system"),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
     text("job_id", ForeignKey("jobs.id")),
     time("created"),
     time("deleted", null=True),
@@ -160,29 +174,43 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def migration_steps() -> dict[int, Any]:
-    """The files of the steps, by their numbers."""
-    found = resources.files("inkwash.studio.migrations").iterdir()
-    return {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def migration_steps(dialect: str = "sqlite") -> dict[int, Any]:
+    """The files of the steps, by their numbers: NNNN_name.sql is for both databases, NNNN_name.postgresql.sql for
+    that alone, in place of the other of its number."""
+    found = [file for file in resources.files("inkwash.studio.migrations").iterdir() if file.name.endswith(".sql")]
+    both = {int(file.name[:4]): file for file in found if file.name.count(".") == 1}
+    if dialect == "sqlite":
+        return both
+    own = {int(file.name[:4]): file for file in found if file.name.endswith(f".{dialect}.sql")}
+    return {number: file for number, file in (both | own).items() if number >= min(own)}  # whose first makes all
 
 
 def migrate(connection: Connection) -> None:
     """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
-    connection.exec_driver_sql("create table if not exists migrations (number integer primary key)")
+    if not inspect(connection).has_table("migrations"):
+        connection.exec_driver_sql("create table migrations (number integer primary key)")
     taken = set(connection.exec_driver_sql("select number from migrations").scalars())
-    steps = migration_steps()
+    steps, other = migration_steps(dialect := connection.dialect.name), "--home" if dialect == "sqlite" else "--store"
     if taken - set(steps):
-        raise UserError("the studio's data were written by a newer inkwash: update it, or give another --home")
+        raise UserError(f"the studio's data were written by a newer inkwash: update it, or give another {other}")
     for number in sorted(set(steps) - taken):
-        for statement in steps[number].read_text(encoding="utf-8").split(";\n"):
-            if statement.strip():
-                try:
-                    connection.exec_driver_sql(statement)
-                except OperationalError as error:
-                    if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
-                        raise  # a full disk, say
-                    raise UserError(
-                        f"its tables are not those of step {number - 1} of a studio's ({error.orig}); "
-                        "move it away, and put back a backup, or make a new one with `inkwash studio recover`"
-                    ) from None
+        for statement in statements(steps[number].read_text(encoding="utf-8"), dialect):
+            try:
+                connection.exec_driver_sql(statement)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+                    raise  # a full disk, say
+                raise UserError(
+                    f"its tables are not those of step {number - 1} of a studio's ({error.orig}); "
+                    "move it away, and put back a backup, or make a new one with `inkwash studio recover`"
+                ) from None
         connection.exec_driver_sql(f"insert into migrations (number) values ({number})")
+
+
+def statements(step: str, dialect: str) -> list[str]:
+    """SQLite takes one at a time; PostgreSQL all of them, whose functions have semicolons of their own."""
+    return [one for one in step.split(";\n") if one.strip()] if dialect == "sqlite" else [step]

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from inkwash.studio.auth import CurrentEngine, CurrentUser, same_origin
 from inkwash.studio.catalogue import offered_verbs
-from inkwash.studio.database import sha256
 from inkwash.studio.requests import schema
 from inkwash.studio.schemas import Job, Plan
+from inkwash.studio.tables import sha256
 from inkwash.studio.views import job_of
 from inkwash.systems import systems
 from inkwash.systems.base import System, Verb

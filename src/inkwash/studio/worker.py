@@ -31,11 +31,11 @@ from inkwash.errors import UserError
 from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
-from inkwash.studio.errors import APIError, DatabaseUnusable, is_disk_full
+from inkwash.studio.errors import APIError, is_disk_full
 from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.requests import parse_request
-from inkwash.studio.store import LEASE, NewResult, Store
+from inkwash.studio.store import LEASE, STORE, NewResult, Store
 from inkwash.systems import load, systems
 from inkwash.systems.base import File, Request, Result, options, resolve
 
@@ -132,7 +132,7 @@ class Worker:
         except Exception as error:
             if is_disk_full(error):
                 self.back_off(job)
-            elif isinstance(error, BrokenPipeError | DBAPIError | DatabaseUnusable):
+            elif isinstance(error, BrokenPipeError | DBAPIError) or is_of_database(error):
                 raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
                 message = message_of(error, self.store.home)
@@ -238,8 +238,13 @@ class Worker:
                     self.store.renew(self.name, job)
                 except OperationalError:
                     traceback.print_exc()
-                except DatabaseUnusable:
+                except APIError:
                     pass  # the job's next step says so
+
+
+def is_of_database(error: Exception) -> bool:
+    """Whether it says that nothing can be read or written now; what was done of the job stays, and it goes on."""
+    return isinstance(error, APIError) and error.status == 503
 
 
 def message_of(error: Exception, home: Path) -> str:
@@ -320,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps(message), file=lines, flush=True)
 
     try:
-        store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
+        store = Store(args.home.resolve(), LOCK_TIMEOUT, os.environ.get(STORE, ""))
     except UserError as error:
         sys.exit(f"inkwash: {error}")
     catalogue = Catalogue(store)
@@ -353,7 +358,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 wake.wait(1.0)
     except BrokenPipeError:  # the server has gone
         return
-    except DatabaseUnusable as error:
+    except APIError as error:
+        if not is_of_database(error):
+            raise
         print(error, file=sys.stderr)
         tell({"event": error.code})
 
