@@ -12,8 +12,8 @@ from inkwash.systems.restoration.upscaler import Upscaler
 
 TASKS = ["colourise", "inpaint", "uncrop", "restore", "denoise", "deblur"]
 FACTS = {
-    "engine": "diffusion", "objective": "l2", "size": 16, "zoom": 1.0, "steps": 3, "samples": 2, "residual": 0.3,
-    "degradation": "area", "train": [], "choices": {},
+    "engine": "diffusion", "objective": "l2", "parametrization": "v", "size": 16, "zoom": 1.0,
+    "steps": 3, "samples": 2, "residual": 0.3, "degradation": "area", "train": [], "choices": {},
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def upscaler(seed=0, factor=2, **changes):
 
 
 def editor(seed=0, **changes):
-    own = {"tasks": TASKS, "network": {"missing": True, "widths": [8, 8], "patch": 2}}
+    own = {"tasks": TASKS, "parametrization": "x0", "network": {"missing": True, "widths": [8, 8], "patch": 2}}
     return built(Editor, FACTS | own | changes, seed)
 
 

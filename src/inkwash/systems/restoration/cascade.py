@@ -64,6 +64,7 @@ class Stage(Upscaler):
 
     system = SYSTEM
     keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation", "spectrum")
+    parametrization = "v"
 
     @property
     def most_noise(self) -> float:

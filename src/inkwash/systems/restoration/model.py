@@ -28,20 +28,23 @@ OVERLAP = 16  # pixels that two windows share at least
 Progress = Callable[[int, int], None]
 Batch = dict[str, Any]
 # of the facts of both kinds
-KEYS = ("engine", "objective", "size", "zoom", "steps", "samples", "residual", "degradation", "train", "choices")
+KEYS = (
+    "engine", "objective", "parametrization", "size", "zoom", "steps", "samples", "residual", "degradation", "train",
+    "choices",
+)  # fmt: skip
 
 
 class RestorationModel(TorchModel):
     """What both kinds share.
 
-    facts: engine ("diffusion", or "plain": the network without noise), size (of the squares that it was trained on),
-    zoom (they were cut up to so many times larger, and made small), steps, samples, degradation (in words: what it
-    undoes), train and choices (digests of the pictures that it has seen), residual (the root mean square of what is
-    to change in `base`), and the network's own.
+    facts: engine ("diffusion", or "plain": the network without noise), parametrization (what it predicts), size (of
+    the squares that it was trained on), zoom (they were cut up to so many times larger, and made small), steps,
+    samples, degradation (in words: what it undoes), train and choices (digests of the pictures that it has seen),
+    residual (the root mean square of what is to change in `base`), and the network's own.
     """
 
     has_graphs = True
-    parametrization: ClassVar[str]
+    parametrization: ClassVar[str]  # of new ones
     keys: ClassVar[tuple[str, ...]]  # of the facts of this kind
 
     def __init__(self, network: Any, config: dict[str, Any]) -> None:
@@ -74,7 +77,7 @@ class RestorationModel(TorchModel):
         """Of states (B, 3, H, W): what is to change in `base`, divided by how much that is at large, so that noise of
         every size matters (SRDiff, Li et al. 2021, 2104.14951, of residuals). Its condition is that of
         `RestorationNetwork`, which is told the time, continuous, times 1000."""
-        return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), self.parametrization)
+        return Denoiser(self.network, diffusion.Gaussian(diffusion.cosine()), self.config["parametrization"])
 
     def draw(
         self,

@@ -151,6 +151,7 @@ def new_model(
     known = {
         "engine": recipe.engine,
         "objective": recipe.objective,
+        "parametrization": kind.parametrization,
         "size": side,
         "zoom": recipe.zoom,
         "residual": 1.0,
