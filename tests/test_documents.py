@@ -181,7 +181,6 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
         ("nuclei", "vision"),
         ("bccd", "vision"),
         ("cells", "vision"),
-        ("photos", "vision"),
         ("retouch", "vision"),
     ],
 )

@@ -64,7 +64,6 @@ class Stage(Upscaler):
 
     system = SYSTEM
     keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation", "spectrum")
-    parametrization = "v"
 
     @property
     def most_noise(self) -> float:
