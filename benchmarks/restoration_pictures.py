@@ -1,5 +1,5 @@
-"""Pictures for docs/vision.md: what the shipped models `retouch` and `cells` make of what they never
-saw, and of nothing.
+"""Pictures for docs/vision.md: what the shipped models `retouch` and `cells` make of what they never saw, and of
+nothing.
 
     pip install '.[segmentation,detection]'
     python benchmarks/restoration_pictures.py --retouch data/retouch --cells bccd_blood_cells
@@ -37,36 +37,8 @@ def table_of(folder: Path) -> list[np.ndarray]:
     return [one.picture for one in sorted(examples, key=lambda one: one.name)]
 
 
-def detail(picture: np.ndarray, side: int) -> np.ndarray:
-    """The square, of those that lie side by side, whose neighbouring pixels differ the most."""
-    squares = [
-        picture[top : top + side, left : left + side]
-        for top in range(0, picture.shape[0] - side + 1, side)
-        for left in range(0, picture.shape[1] - side + 1, side)
-    ]
-    return max(squares, key=lambda one: float(np.abs(np.diff(one.astype(float), axis=0)).mean()))
-
-
 def levels(values: np.ndarray) -> np.ndarray:
     return (255 * values).clip(0, 255).round().astype(np.uint8)
-
-
-def levels(values: np.ndarray) -> np.ndarray:
-    return (255 * values).clip(0, 255).round().astype(np.uint8)
-
-
-def enlarged(folder: Path) -> np.ndarray:
-    """A row for each photograph: small, bicubic, two samples, the truth."""
-    model, rows, rng = inkwash.load("photos"), [], np.random.default_rng(0)
-    for picture in table_of(folder)[:EACH]:
-        truth = detail(picture, SIDE)
-        small = levels(make_small(truth / 255, model.factor, ["area"], rng))
-        shown = [
-            np.asarray(Image.fromarray(small).resize((SIDE, SIDE), how))
-            for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
-        ]
-        rows.append(row([*shown, *model.upscale(small, samples=2), truth]))
-    return np.concatenate(rows)
 
 
 def edited(folder: Path) -> np.ndarray:
