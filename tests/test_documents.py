@@ -211,6 +211,11 @@ def test_the_row_of_the_papers_backbones_is_of_its_report():
     assert len(tables) == 3 and all(table in page for table in tables)
 
 
+def test_the_figures_of_photographs_are_of_their_report():
+    report, page = Report.load(ROOT / "docs" / "results" / "photos.json"), read("docs/vision.md")
+    assert report.rows and all(table in page for table in markdown_tables(report.rows))
+
+
 def test_the_table_of_boxes_and_steps_is_that_of_its_report():
     report = json.loads((ROOT / "docs" / "results" / "boxes.json").read_text(encoding="utf-8"))
     assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
