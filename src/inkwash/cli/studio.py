@@ -48,6 +48,15 @@ StoreURL = Annotated[
         "left out.",
     ),
 ]
+FilesURL = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="INKWASH_FILES",
+        help="s3://BUCKET/PREFIX of S3-compatible storage for its files; AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY say which. They are in --home if left out.",
+    ),
+]
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
@@ -65,6 +74,15 @@ def studio(
     ] = None,
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
+    files_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where browsers reach that storage, https://s3.example.org: downloads come from there by signed "
+            "addresses; left out, they come from here.",
+        ),
+    ] = "",
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,13 +122,13 @@ def studio(
         given = [
             f"--{name.replace('_', '-')}"
             for name in context.params
-            if name not in ("home", "store") and is_given(context, name)
+            if name not in ("home", "store", "files") and is_given(context, name)
         ]
         if given:
             raise UserError(
                 f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
             )
-        context.obj = home, store
+        context.obj = home, store, files
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
@@ -130,8 +148,9 @@ def studio(
         check_origin(one)
     for one in proxy_address or ():
         check_proxy(one)
-    home, url = folder(home), url_of(store)
-    tables = existing_store(home, url)
+    check_files_url(files_url, files)
+    home, url, bucket = folder(home), url_of(store), bucket_of(files)
+    tables = existing_store(home, url, bucket)
     if login_header and not (proxy or proxy_address):
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")
     if not re.fullmatch(r"[A-Za-z0-9-]*", login_header):
@@ -171,6 +190,8 @@ def studio(
             models=tuple(model or ()),
             aliases=aliases,
             store=url,
+            bucket=bucket,
+            downloads=files_url,
         )
         serve(settings, listener, tables, accounts.local_user(tables))
 
@@ -194,7 +215,8 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
     else:
         print(f"The studio is at {link}")
     print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
-    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
+    results = settings.bucket or settings.home
+    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {results}.")
     print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
     try:
         make_server(application).run(sockets=[listener])
@@ -209,9 +231,10 @@ def key(
     user: Annotated[str, typer.Option(help="Whose it is.")] = "local",
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Make a key for a program, and print it."""
-    print(issue_token(*given_places(context, home, store), user, "key", name))
+    print(issue_token(*given_places(context, home, store, files), user, "key", name))
 
 
 @studio_app.command()
@@ -220,9 +243,10 @@ def link(
     user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
-    place, url = given_places(context, home, store)
+    place, url, bucket = given_places(context, home, store, files)
     local = place / "local.json"
     if not local.exists():
         raise UserError(NEVER_RUN)
@@ -230,7 +254,7 @@ def link(
         address = json.loads(local.read_text(encoding="utf-8"))["url"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{local}: it cannot be read ({error}); start the studio anew, which writes it") from None
-    print(f"{address}/#token={issue_token(place, url, user, 'link', '')}")
+    print(f"{address}/#token={issue_token(place, url, bucket, user, 'link', '')}")
 
 
 @studio_app.command("user")
@@ -248,6 +272,7 @@ def add_user(
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Open an account, change its rights alone by --admin, --daily and --disk, or give it a new password, which is
     asked for, or read from standard input. `guest` is whom all are in an open studio who did not sign in."""
@@ -256,8 +281,8 @@ def add_user(
     from inkwash.studio.store import Store
     from inkwash.studio.tables import name_key
 
-    place, url = given_places(context, home, store)
-    tables = existing_store(place, url)
+    place, url, bucket = given_places(context, home, store, files)
+    tables = existing_store(place, url, bucket)
     found = None if tables is None else accounts.find_user(tables, name)
     if found is None and name_key(name) == accounts.GUEST:
         tables = tables or Store(place)
@@ -375,16 +400,33 @@ def url_of(store: str | None) -> str:
     return store or ""
 
 
-def given_places(context: typer.Context, home: Path | None, store: str | None) -> tuple[Path, str]:
-    """The folder and the database, whether they are given after the command or before it."""
-    home_before, store_before = context.obj
+def bucket_of(files: str | None) -> str:
+    """The same of --files."""
+    if files is not None and not files.strip():
+        raise UserError("--files is empty; give the address of a bucket, or leave it out (INKWASH_FILES, too)")
+    return (files or "").rstrip("/")
+
+
+def check_files_url(address: str, files: str | None) -> None:
+    """UserError for what is no address of a server, or is of no use."""
+    if address and not re.fullmatch(r"https?://[^/@\s?#]+/?", address):
+        raise UserError("--files-url: the address of a server is needed, such as https://s3.example.org")
+    if address and not files:
+        raise UserError("--files-url: only files of a bucket are fetched elsewhere; give --files, too")
+
+
+def given_places(
+    context: typer.Context, home: Path | None, store: str | None, files: str | None
+) -> tuple[Path, str, str]:
+    """The folder, the database and the bucket, whether they are given after the command or before it."""
+    home_before, store_before, files_before = context.obj
     check_hidden(context, store)
-    return folder(home or home_before), url_of(store or store_before)
+    return folder(home or home_before), url_of(store or store_before), bucket_of(files or files_before)
 
 
 def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
     """UserError where the tables are in PostgreSQL."""
-    home_before, store = context.obj
+    home_before, store, _ = context.obj
     if store:
         raise UserError(
             "the studio's tables are in PostgreSQL, and this is for SQLite's: use pg_dump and pg_restore, "
@@ -402,13 +444,13 @@ def check_hidden(context: typer.Context, store: str | None) -> None:
         )
 
 
-def existing_store(home: Path, url: str) -> Any:
+def existing_store(home: Path, url: str, bucket: str = "") -> Any:
     """The store in the folder, or in PostgreSQL; None where no studio has been: nothing is made in a folder."""
     from inkwash.studio.sqlite import check_folder
     from inkwash.studio.store import Store
 
-    if url or os.path.lexists(home / "studio.db"):
-        return Store(home, url=url)
+    if url or bucket or os.path.lexists(home / "studio.db"):
+        return Store(home, url=url, bucket=bucket)
     check_folder(home)
     return None
 
@@ -418,7 +460,7 @@ def is_given(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def issue_token(home: Path, url: str, user: str, kind: str, name: str) -> str:
+def issue_token(home: Path, url: str, bucket: str, user: str, kind: str, name: str) -> str:
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.errors import APIError
@@ -426,7 +468,7 @@ def issue_token(home: Path, url: str, user: str, kind: str, name: str) -> str:
 
     if not name.isprintable():
         raise UserError("--name: it has signs that cannot be printed; choose another")
-    store = existing_store(home, url)
+    store = existing_store(home, url, bucket)
     if store is None:
         raise UserError(NEVER_RUN)
     found = accounts.local_user(store) if name_key(user) == accounts.LOCAL else accounts.find_user(store, user)

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from anyio import to_thread
 from sqlalchemy import Row
 
-from inkwash.studio import requests, uploads
+from inkwash.studio import orphans, requests, uploads
 from inkwash.studio.accounts import User
+from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue, named
 from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
 from inkwash.studio.files import SVG
@@ -40,6 +41,7 @@ LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
+ORPHANS_EVERY = 86400.0  # seconds between two looks for files in a bucket that no row names
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
 
@@ -62,6 +64,8 @@ class Settings:
     login_header: str = ""  # in which a proxy names who is logged in; none if empty
     aliases: Mapping[str, str] = field(default_factory=dict)  # what else models may be called
     store: str = field(default="", repr=False)  # the URL of a PostgreSQL database, which may have a password
+    bucket: str = ""  # the URL of S3-compatible storage, where files are
+    downloads: str = ""  # the URL at which browsers reach that; none: this server passes files on
 
 
 class Progress(NamedTuple):
@@ -108,7 +112,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.home, LOCK_TIMEOUT, settings.store)
+        self.store = Store(settings.home, LOCK_TIMEOUT, settings.store, settings.bucket)
         self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
@@ -342,7 +346,8 @@ class Engine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_MESSAGE,
-            env={**os.environ, STORE: self.store.url},  # where no other user of the machine can read a password
+            # where no other user of the machine can read a password
+            env={**os.environ, STORE: self.store.url, FILES: self.settings.bucket},
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
@@ -415,8 +420,8 @@ class Engine:
         state.job = None if event == "left" else (job, message["user"])
         if event == "result":
             self.metrics.results.labels(device).inc()
-        elif event == "disk full":
-            LOG.warning("disk full", extra={"facts": {"worker": state.name}})
+        elif event in ("disk full", "storage unusable"):
+            LOG.warning(event, extra={"facts": {"worker": state.name, "why": message["why"]}})
         elif event == "left":
             self.metrics.busy.labels(device).inc(message["seconds"])
         self._progress(message)
@@ -449,9 +454,10 @@ class Engine:
 
     async def _watch(self) -> None:
         """Once a second: jobs whose worker shows no sign of life, and a clock that was set. What was erased goes from
-        the database's log, too. Every ten minutes: uploads that nobody needs; not for an hour after a start, or after
-        the clock was set, when their age is not known."""
+        the database's log, too. Every ten minutes: uploads that nobody needs, and once a day what is nobody's in a
+        bucket; not for an hour after a start, or after the clock was set, when their age is not known."""
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
+        orphans_at = sweep_at
         while True:
             try:
                 own = [state.name for state in self.workers.values()]
@@ -470,6 +476,10 @@ class Engine:
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self._sweep)
+                if self.store.bucket is not None and time.monotonic() > orphans_at:
+                    orphans_at = time.monotonic() + ORPHANS_EVERY
+                    if gone := await to_thread.run_sync(orphans.sweep, self.store):
+                        LOG.warning("files without a row", extra={"facts": {"removed": len(gone)}})
                 self._last_error = ""
             except Exception as error:  # a full disk, say: the next second may be better
                 self._log_error("watch", error)
@@ -479,6 +489,8 @@ class Engine:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
+        if self.store.bucket is not None:
+            self.store.remove_deleted_models()  # copies of what another server has deleted
 
 
 async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:

@@ -1,0 +1,47 @@
+"""What a crash leaves in a bucket: files whose row was never written, or whose removal was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, select
+
+from inkwash.studio.dialects import alone, try_alone
+from inkwash.studio.library import Library, not_deleted
+from inkwash.studio.tables import files, models, results, uploads
+
+AGE = timedelta(days=1)  # before which a row may still be written, by the storage's own clock
+FOLDERS = ("models", *(f"{kind}/{i:02x}" for kind in ("files", "thumbnails") for i in range(256)))
+
+
+def sweep(library: Library) -> list[str]:
+    """Removes from the library's bucket what no row names and is older than a day; what that was. One server does it
+    at a time."""
+    bucket, gone = library.bucket, list[str]()
+    if bucket is None:
+        return gone
+    before = bucket.now() - AGE
+    for folder in FOLDERS:
+        with library.writing() as tx:
+            if not try_alone(tx, "sweep"):
+                break
+            old = list(bucket.old(folder, before))
+            if without_rows(tx, folder, old):
+                alone(tx, "files")  # from now on nobody can name what had no row
+                for name in without_rows(tx, folder, old):
+                    bucket.remove_object(name)
+                    gone.append(name)
+    return gone
+
+
+def without_rows(tx: Connection, folder: str, found: Sequence[tuple[str, str]]) -> list[str]:
+    """Of objects, given by what a row would call them and by their names, the names of those that no row has."""
+    ids = [id for id, _ in found]
+    if folder == "models":
+        queries = [select(models.c.id).where(models.c.id.in_(ids), models.c.deleted.is_(None))]
+    else:
+        of_results = select(files.c.sha256).join(results).where(files.c.sha256.in_(ids), not_deleted())
+        queries = [of_results, select(uploads.c.sha256).where(uploads.c.sha256.in_(ids))]
+    named = {id for query in queries for id in tx.execute(query).scalars()}
+    return [name for id, name in found if id not in named]
