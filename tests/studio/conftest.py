@@ -24,7 +24,7 @@ from inkwash.studio.engine import Settings
 from inkwash.studio.server import make_server
 from inkwash.studio.store import NewJob, Store
 from inkwash.studio.worker import ModelCache, Worker
-from tests.studio import postgresql
+from tests.studio import postgresql, s3
 
 # whose tests hold of both databases: each runs with SQLite, and with PostgreSQL
 BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_catalogue")
@@ -41,7 +41,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
     elif module == "test_streams":
         metafunc.parametrize("quick", ["sqlite", "postgresql"], indirect=True, scope="session")
-    elif module.startswith("test_postgresql"):
+    elif module.startswith(("test_postgresql", "test_buckets")):
         metafunc.parametrize("database", ["postgresql"], indirect=True)
 
 
@@ -52,6 +52,13 @@ def cluster():
         yield found
 
 
+@pytest.fixture(scope="session", params=["moto", "seaweedfs"])
+def storage(request):
+    """Two servers of S3's protocol: an imitation, and a real one."""
+    with s3.running(request.param) as found:
+        yield found
+
+
 @pytest.fixture(autouse=True)
 def database(request, monkeypatch):
     """In what tables lie. With PostgreSQL each folder has a database of its own."""
@@ -59,11 +66,11 @@ def database(request, monkeypatch):
     cluster = request.getfixturevalue("cluster") if kind == "postgresql" else None
     begin, now = Database.__init__, time.time
 
-    def begin_there(store, home, lock_timeout=LOCK_TIMEOUT, url=""):
+    def begin_there(store, home, lock_timeout=LOCK_TIMEOUT, url="", bucket=""):
         if cluster is not None and not url:
             names[home] = names.get(home) or cluster.create()
             url = cluster.url(names[home])
-        begin(store, home, lock_timeout, url)
+        begin(store, home, lock_timeout, url, bucket)
         stores.append(store)
 
     monkeypatch.setattr(Database, "__init__", begin_there)

@@ -129,9 +129,10 @@ class Bucket(Files):
             return bytes(self.storage.cat_file(self.key(self.name(sha256, suffix))))
 
     def blocks(self, sha256: str, suffix: str, size: int) -> Iterator[bytes]:
+        path = self.key(self.name(sha256, suffix))
         for start in range(0, size, BLOCK):
             with self._checked():
-                block = self.storage.cat_file(self.key(self.name(sha256, suffix)), start, min(start + BLOCK, size))
+                block = self.storage.cat_file(path, start=start, end=min(start + BLOCK, size))
             yield block
 
     def address(self, endpoint: str, sha256: str, suffix: str, media: str, disposition: str) -> str:
@@ -220,11 +221,12 @@ class Bucket(Files):
         with self._checked():
             return self.storage.info(self.key(CLOCK))["LastModified"]
 
-    def old(self, folder: str, before: Any) -> Iterator[tuple[str, str]]:
-        """Ids (a SHA-256, a model's) and names of the studio's own objects there that are older; None: of all."""
+    def old(self, folder: str, before: Any, digit: str = "") -> Iterator[tuple[str, str]]:
+        """Ids (a SHA-256, a model's) and names of the studio's own objects there that are older, and begin with this
+        digit; None: of all."""
         with self._checked():
             try:
-                found = self.storage.find(self.key(folder), detail=True)
+                found = self.storage.find(self.key(folder), prefix=digit, detail=True)
             except FileNotFoundError:
                 found = {}
         for path, facts in found.items():

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ARRAY, Connection, Text, any_, literal, select
 
 from inkwash.studio.dialects import alone, try_alone
 from inkwash.studio.library import Library, not_deleted
 from inkwash.studio.tables import files, models, results, uploads
 
 AGE = timedelta(days=1)  # before which a row may still be written, by the storage's own clock
-FOLDERS = ("models", *(f"{kind}/{i:02x}" for kind in ("files", "thumbnails") for i in range(256)))
+PARTS = [(kind, f"{i:x}") for kind in ("models", "files", "thumbnails") for i in range(16)]  # by their first digits
 
 
 def sweep(library: Library) -> list[str]:
@@ -22,11 +22,11 @@ def sweep(library: Library) -> list[str]:
     if bucket is None:
         return gone
     before = bucket.now() - AGE
-    for folder in FOLDERS:
+    for folder, digit in PARTS:
         with library.writing() as tx:
             if not try_alone(tx, "sweep"):
                 break
-            old = list(bucket.old(folder, before))
+            old = list(bucket.old(folder, before, digit))
             if without_rows(tx, folder, old):
                 alone(tx, "files")  # from now on nobody can name what had no row
                 for name in without_rows(tx, folder, old):
@@ -37,11 +37,11 @@ def sweep(library: Library) -> list[str]:
 
 def without_rows(tx: Connection, folder: str, found: Sequence[tuple[str, str]]) -> list[str]:
     """Of objects, given by what a row would call them and by their names, the names of those that no row has."""
-    ids = [id for id, _ in found]
+    ids = any_(literal([id for id, _ in found], ARRAY(Text)))
     if folder == "models":
-        queries = [select(models.c.id).where(models.c.id.in_(ids), models.c.deleted.is_(None))]
+        queries = [select(models.c.id).where(models.c.id == ids, models.c.deleted.is_(None))]
     else:
-        of_results = select(files.c.sha256).join(results).where(files.c.sha256.in_(ids), not_deleted())
-        queries = [of_results, select(uploads.c.sha256).where(uploads.c.sha256.in_(ids))]
+        of_results = select(files.c.sha256).join(results).where(files.c.sha256 == ids, not_deleted())
+        queries = [of_results, select(uploads.c.sha256).where(uploads.c.sha256 == ids)]
     named = {id for query in queries for id in tx.execute(query).scalars()}
     return [name for id, name in found if id not in named]

@@ -1,0 +1,342 @@
+"""Files in S3-compatible storage: first there, then in a row; nothing is lost, nothing is another's, orphans go."""
+
+import datetime
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from inkwash.errors import UserError
+from inkwash.studio import accounts, buckets, context, orphans, worker
+from inkwash.studio.app import create
+from inkwash.studio.engine import Settings
+from inkwash.studio.errors import StorageUnusable
+from inkwash.studio.library import NewFile
+from inkwash.studio.store import NewJob, NewResult, Store
+from tests.studio import s3
+from tests.studio.conftest import asked
+from tests.studio.test_postgresql import at_once
+from tests.studio.test_store import drawn, png, sha256, upload
+from tests.studio.test_worker import Painter, working
+
+
+@pytest.fixture(autouse=True)
+def quick_to_give_up(monkeypatch, storage):
+    for name, value in storage.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(buckets, "TRIES", 1)
+    monkeypatch.setattr(worker, "RETRY", 0.05)
+    monkeypatch.setattr(context, "INTERVAL", 0.0)
+
+
+@pytest.fixture
+def place(storage):
+    """A new bucket."""
+    return storage.create()
+
+
+@pytest.fixture
+def store(cluster, storage, place, tmp_path):
+    found = Store(tmp_path / "home", url=cluster.url(name := cluster.create()), bucket=f"s3://{place}/inkwash")
+    yield found
+    found.engine.dispose()
+    cluster.drop(name)
+
+
+@pytest.fixture
+def other(store, tmp_path):
+    """A server of the same studio on another machine: nothing of the disk is shared."""
+    return Store(tmp_path / "elsewhere", url=store.url, bucket=store.bucket.url)
+
+
+def named(storage, place):
+    """What is in the bucket but for the marks."""
+    found = {name.removeprefix("inkwash/") for name in storage.names(place)}
+    return found - {"studio.id", "clock"}
+
+
+def file_of(content, suffix=".png", kind="files"):
+    return f"{kind}/{content[:2]}/{content}{suffix}"
+
+
+def later(store, monkeypatch, days=2):
+    now = store.bucket.now
+    monkeypatch.setattr(store.bucket, "now", lambda: now() + datetime.timedelta(days=days))
+
+
+# what is there
+
+
+def test_what_one_server_keeps_another_reads_and_what_it_deletes_is_gone(storage, place, store, other, user):
+    _, (result,) = drawn(store, user, shade=5)
+    content = sha256(result)
+    found = other.result(result.id, user)
+    assert other.read(found.files[0]) == png(5) and named(storage, place) == {file_of(content)}
+    small = other.thumbnail(found)
+    assert store.thumbnail(result) == small
+    assert named(storage, place) == {file_of(content), file_of(content, ".webp", "thumbnails")}
+    assert other.delete(result.id, user) and named(storage, place) == set()
+    assert [path for path in store.home.rglob("*.png")] + [path for path in store.home.rglob(".staged-*")] == []
+
+
+def test_large_files_come_in_blocks(store, user, monkeypatch):
+    monkeypatch.setattr(buckets, "BLOCK", 1000)
+    data = bytes(range(256)) * 20
+    with store.files.stage(data, ".bin") as content:
+        store.add_uploads(user, [NewFile(content, "some.bin")])
+    blocks = list(store.bucket.blocks(content.sha256, ".bin", len(data)))
+    assert b"".join(blocks) == data and max(map(len, blocks)) == 1000
+
+
+def test_a_worker_opens_what_went_in_at_another_machine(store, other, user, tmp_path):
+    content = upload(store, user, png(3))
+    target = tmp_path / "in.png"
+    other.files.fetch(content, ".png", target)
+    assert target.read_bytes() == png(3)
+
+
+def test_a_file_that_was_changed_in_the_bucket_is_not_taken_for_the_one_that_it_was(
+    storage, place, store, user, tmp_path
+):
+    content = upload(store, user, png(3))
+    storage.put(place, f"inkwash/{file_of(content)}", b"something else")
+    with pytest.raises(StorageUnusable, match="another content"):
+        store.files.fetch(content, ".png", tmp_path / "in.png")
+    assert not (tmp_path / "in.png").exists()
+
+
+def test_a_model_is_fetched_by_who_needs_it_and_its_copies_go_when_it_is_deleted(
+    storage, place, store, other, user, tmp_path
+):
+    model = tmp_path / "model"
+    (model / "inner").mkdir(parents=True)
+    (model / "inner" / "weights").write_bytes(b"weights" * 100)
+    store.submit(user, NewJob("pictures", "train", {}, lasting=True))
+    job = store.claim("w")
+    assert store.add("w", job, 0, 0, NewResult(0, "ring", {}, {}, (), model, "ring"))
+    row = other.model("ring", user)
+    assert named(storage, place) == {f"models/{row.id}.zip"}
+    folder = other.folder_of(row)
+    assert (folder / "inner" / "weights").read_bytes() == b"weights" * 100
+    assert folder.parent == other.models_folder and other.folder_of(row) == folder
+    assert store.delete_model("ring", user) and named(storage, place) == set() and not store.folder_of(row).exists()
+    other.remove_deleted_models()
+    assert not folder.exists()
+
+
+# crashes, and what they leave
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from inkwash.studio.store import Store
+store = Store(Path(sys.argv[1]), url=sys.argv[2], bucket=sys.argv[3])
+with store.files.stage(b"half kept", ".png"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_worker_had_put_when_it_was_killed_goes_after_a_day(storage, place, store, user, monkeypatch):
+    _, (result,) = drawn(store, user)
+    kept = upload(store, user, png(9))
+    store.thumbnail(result)
+    command = [sys.executable, "-c", KILLED, str(store.home), store.url, store.bucket.url]
+    assert subprocess.run(command).returncode == -9
+    foreign = {"files/thesis.pdf", "files/ab/thesis.png", f"files/ff/{'a' * 64}.png", "models/theirs.zip"}
+    for name in foreign:
+        storage.put(place, f"inkwash/{name}", b"mine")
+    lost = f"models/{'0' * 32}.zip"
+    storage.put(place, f"inkwash/{lost}", b"a model whose row was never written")
+    everything = named(storage, place)
+    assert orphans.sweep(store) == [] and named(storage, place) == everything
+    later(store, monkeypatch)
+    gone = set(orphans.sweep(store))
+    assert lost in gone and len(gone) == 2 and named(storage, place) == everything - gone
+    thumbnail = file_of(sha256(result), ".webp", "thumbnails")
+    assert named(storage, place) == {file_of(sha256(result)), file_of(kept), thumbnail, *foreign}
+
+
+def test_one_server_sweeps_at_a_time(storage, place, store, other, monkeypatch):
+    monkeypatch.setattr(orphans, "PARTS", [("files", "a")])
+    storage.put(place, f"inkwash/{file_of('a' * 64)}")
+    later(store, monkeypatch)
+    with other.writing() as tx:
+        assert orphans.try_alone(tx, "sweep")
+        assert orphans.sweep(store) == [] and len(named(storage, place)) == 1
+    assert orphans.sweep(store) == [file_of("a" * 64)] and named(storage, place) == set()
+
+
+def test_a_content_that_is_removed_after_it_was_put_is_put_again(storage, place, store, other, user):
+    with store.files.stage(png(1), ".png") as content:
+        other.files.remove(content.sha256, ".png")
+        assert named(storage, place) == set()
+        store.add_uploads(user, [NewFile(content, "fox.png")])
+    assert store.files.read(content.sha256, ".png") == png(1)
+
+
+def test_a_content_that_one_deletes_while_another_keeps_it_stays(store, other, user):
+    _, (result,) = drawn(store, user)
+    at_once(2, lambda number: upload(store, user, png()) if number else other.delete(result.id, user))
+    assert store.upload_of(sha256(result), user) and store.files.read(sha256(result), ".png") == png()
+
+
+# storage that cannot be used
+
+
+def test_what_cannot_be_a_bucket_is_one_line(cluster, storage, place, tmp_path, monkeypatch):
+    url = cluster.url(name := cluster.create())
+    wrong = {
+        "ftp://host/files": "s3://BUCKET/PREFIX is needed",
+        "file:///data": "s3://BUCKET/PREFIX is needed",
+        "s3://": "s3://BUCKET/PREFIX is needed",
+        "s3://bucket/../other": "s3://BUCKET/PREFIX is needed",
+        "s3://key:secret@bucket": "never in the address",
+        "s3://there-is-none": "see that the bucket is there",
+    }
+    for address, message in wrong.items():
+        with pytest.raises(UserError, match=message) as error:
+            Store(tmp_path / "home", url=url, bucket=address)
+        assert "\n" not in str(error.value) and "secret" not in str(error.value).replace("AWS_SECRET", "")
+    with pytest.raises(UserError, match="--store"):
+        Store(tmp_path / "home", bucket=f"s3://{place}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://someone:hidden@127.0.0.1:9")
+    with pytest.raises(UserError, match="see that the bucket is there") as error:
+        Store(tmp_path / "home", url=url, bucket=f"s3://{place}")
+    assert "hidden" not in str(error.value)
+    cluster.drop(name)
+
+
+def test_a_bucket_that_may_only_be_read_is_refused(cluster, storage, store, tmp_path, monkeypatch):
+    if storage.kind == "moto":
+        pytest.skip("moto lets everyone write")
+    for name, value in s3.READER.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="may be written"):
+        Store(tmp_path / "elsewhere", url=store.url, bucket=store.bucket.url)
+
+
+def test_a_bucket_is_one_databases_and_a_databases_files_are_in_one_place(
+    cluster, storage, place, store, user, tmp_path
+):
+    second = cluster.url(name := cluster.create())
+    with pytest.raises(UserError, match="files of another database"):
+        Store(tmp_path / "second", url=second, bucket=store.bucket.url)
+    storage.put(place, f"strangers/{file_of('a' * 64)}")
+    with pytest.raises(UserError, match="not of this database"):
+        Store(tmp_path / "second", url=second, bucket=f"s3://{place}/strangers")
+    Store(tmp_path / "second", url=second)  # in a folder
+    with pytest.raises(UserError, match="not in a bucket"):
+        Store(tmp_path / "second", url=second, bucket=f"s3://{place}/second")
+    upload(store, user, png())
+    for home, options, message in (
+        (store.home, {}, "in a bucket"),
+        (tmp_path / "third", {}, "or in a bucket"),
+        (store.home, {"bucket": f"s3://{place}/empty"}, "files are not in"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Store(home, url=store.url, **options)
+    assert "empty/studio.id" not in storage.names(place)
+    cluster.drop(name)
+
+
+def test_two_that_begin_at_once_have_the_bucket_once(cluster, storage, place, tmp_path):
+    names = [cluster.create() for _ in range(2)]
+    stores = at_once(2, lambda n: Store(tmp_path / str(n), url=cluster.url(names[n]), bucket=f"s3://{place}"))
+    assert sorted(isinstance(found, UserError) for found in stores) == [False, True]
+    cluster.drop(*names)
+
+
+def test_while_the_storage_is_away_nothing_is_lost(storage, store, user):
+    """What a worker has made waits for it; who asks is told; what was deleted meanwhile is deleted."""
+    _, (result,) = drawn(store, user)
+    job, told = store.submit(user, asked(n=2)).id, threading.Event()
+
+    def step(seed, number):
+        if (seed, number) == (8, 2):
+            storage.stop()
+
+    hand, said = working(store, Painter(step))
+    hand.tell = lambda message: (said.append(message), message["event"] == "storage unusable" and told.set())
+    thread = threading.Thread(target=hand.step)
+    thread.start()
+    try:
+        assert told.wait(60)
+        with pytest.raises(StorageUnusable):
+            store.read(result.files[0])
+        with pytest.raises(StorageUnusable):
+            store.check()
+        with pytest.raises(StorageUnusable):
+            upload(store, user, png(99))
+        assert store.job(job).status == "running" and store.upload_of(sha256(result), user) is None
+    finally:
+        storage.start()
+        thread.join(60)
+    assert store.job(job).status == "done" and [row.recipe["seed"] for row in store.results_of(job)] == [7, 8]
+    store.check()
+    if storage.kind != "moto":  # which forgets everything
+        assert store.read(result.files[0]) == png()
+
+
+# what may be read by whom
+
+
+@pytest.fixture
+def ask(store, tmp_path, storage):
+    app = create(
+        Settings(tmp_path / "server", port=80, store=store.url, bucket=store.bucket.url, downloads=storage.url)
+    )
+
+    def client(name):
+        key = accounts.issue(store, accounts.find_user(store, name).id, "key") if name else "ink-none"
+        headers = {"authorization": f"Bearer {key}"}
+        return TestClient(app, base_url="http://localhost", headers=headers, follow_redirects=False)
+
+    yield client
+    app.state.engine.store.engine.dispose()
+
+
+def test_downloads_come_from_the_storage_by_addresses_that_only_the_owner_is_given(store, user, ask):
+    _, (result,) = drawn(store, user, shade=7)
+    accounts.add_user(store, "bob", None)
+    accounts.add_user(store, "boss", None, admin=True)
+    path = f"/api/results/{result.id}/files/0"
+    answer = ask("anna").get(path)
+    assert answer.status_code == 307 and answer.headers["cache-control"] == "no-store"
+    found = httpx.get(answer.headers["location"])
+    assert found.content == png(7) and found.headers["content-type"] == "image/png"
+    assert found.headers["content-disposition"].startswith('attachment; filename="fox.png"')
+    assert {ask(name).get(path).status_code for name in ("bob", "boss")} == {404}
+    assert ask("").get(path).status_code == 401
+    token = ask("anna").put(f"/api/results/{result.id}/share", json={"recipe": True}).json()["url"]
+    assert httpx.get(ask("").get(token).headers["location"]).content == png(7)
+    assert ask("anna").delete(f"/api/results/{result.id}").status_code == 204
+    assert ask("anna").get(path).status_code == ask("").get(token).status_code == 404
+    assert httpx.get(answer.headers["location"]).status_code == 404
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin"])
+def test_the_page_is_shown_what_comes_from_the_studio_itself(store, user, ask, mode):
+    _, (result,) = drawn(store, user, shade=7)
+    answer = ask("anna").get(f"/api/results/{result.id}/files/0", headers={"sec-fetch-mode": mode})
+    assert answer.status_code == 200 and answer.content == png(7)
+    assert answer.headers["content-length"] == str(len(png(7))) and answer.headers["content-type"] == "image/png"
+
+
+def test_what_needs_the_studios_own_headers_or_hands_comes_from_it(store, user, ask):
+    store.submit(user, asked())
+    job = store.claim("w")
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    with store.files.stage(drawing, ".svg") as one, store.files.stage(png(1, {"prompt": "a secret"}), ".png") as two:
+        new = NewResult(0, "a fox", {}, {}, [NewFile(one, "fox.svg"), NewFile(two, "fox.png")])
+        assert store.add("w", job, 0, 0, new)
+    (result,) = store.results_of(job.id)
+    answer = ask("anna").get(f"/api/results/{result.id}/files/0")
+    assert answer.content == drawing and "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["content-disposition"].startswith("attachment")
+    answer = ask("anna").get(f"/api/results/{result.id}/files/1", params={"recipe": False})
+    assert answer.status_code == 200 and b"a secret" not in answer.content
+    assert b"a secret" in store.read(result.files[1])
