@@ -14,6 +14,20 @@ import typer
 
 from inkwash.cli.commands import app
 from inkwash.cli.studio_log import logging_to
+from inkwash.cli.studio_places import (
+    FilesURL,
+    Home,
+    StoreURL,
+    bucket_of,
+    check_files_url,
+    check_hidden,
+    existing_store,
+    folder,
+    folder_of_sqlite,
+    given_places,
+    is_given,
+    url_of,
+)
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems import MAX_THREADS, check_device
@@ -26,37 +40,6 @@ studio_app = typer.Typer(
 app.add_typer(studio_app, name="studio")
 
 
-def path_of(text: str | Path) -> Path:
-    """UserError for what the shell makes of a variable that is not set."""
-    if text == "":
-        raise UserError("--home is empty; name a folder, or leave it out")
-    return Path(text)
-
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH", parser=path_of, help="Folder of its data; ~/.local/share/inkwash/studio if left out."
-    ),
-]
-StoreURL = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="INKWASH_STORE",
-        help="postgresql://USER@HOST/DATABASE for its tables, which several servers may share; SQLite, in --home, if "
-        "left out.",
-    ),
-]
-FilesURL = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="INKWASH_FILES",
-        help="s3://BUCKET/PREFIX of S3-compatible storage for its files; AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY say which. They are in --home if left out.",
-    ),
-]
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
@@ -386,78 +369,6 @@ def warn_if_open(home: Path) -> None:
     """The folder may be one that its owner shares, so it stays as it is."""
     if os.name != "nt" and home.stat().st_mode & 0o077:
         print(f"inkwash: others on this machine may look into {home}; `chmod 700 {home}` ends that", file=sys.stderr)
-
-
-def folder(home: Path | None) -> Path:
-    """--home, or what INKWASH_HOME says, or the default."""
-    return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
-
-
-def url_of(store: str | None) -> str:
-    """UserError for what the shell makes of a variable that is not set."""
-    if store is not None and not store.strip():
-        raise UserError("--store is empty; give the address of a database, or leave it out (INKWASH_STORE, too)")
-    return store or ""
-
-
-def bucket_of(files: str | None) -> str:
-    """The same of --files."""
-    if files is not None and not files.strip():
-        raise UserError("--files is empty; give the address of a bucket, or leave it out (INKWASH_FILES, too)")
-    return (files or "").rstrip("/")
-
-
-def check_files_url(address: str, files: str | None) -> None:
-    """UserError for what is no address of a server, or is of no use."""
-    if address and not re.fullmatch(r"https?://[^/@\s?#]+/?", address):
-        raise UserError("--files-url: the address of a server is needed, such as https://s3.example.org")
-    if address and not files:
-        raise UserError("--files-url: only files of a bucket are fetched elsewhere; give --files, too")
-
-
-def given_places(
-    context: typer.Context, home: Path | None, store: str | None, files: str | None
-) -> tuple[Path, str, str]:
-    """The folder, the database and the bucket, whether they are given after the command or before it."""
-    home_before, store_before, files_before = context.obj
-    check_hidden(context, store)
-    return folder(home or home_before), url_of(store or store_before), bucket_of(files or files_before)
-
-
-def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
-    """UserError where the tables are in PostgreSQL."""
-    home_before, store, _ = context.obj
-    if store:
-        raise UserError(
-            "the studio's tables are in PostgreSQL, and this is for SQLite's: use pg_dump and pg_restore, "
-            "and copy the folder after the dump; or leave out --store and INKWASH_STORE"
-        )
-    return folder(home or home_before)
-
-
-def check_hidden(context: typer.Context, store: str | None) -> None:
-    """UserError for a password that others on this machine may see."""
-    if store and is_given(context, "store") and re.search(r"//[^/@]*:[^/@]*@|password=", store):
-        raise UserError(
-            "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
-            "or the password in ~/.pgpass"
-        )
-
-
-def existing_store(home: Path, url: str, bucket: str = "") -> Any:
-    """The store in the folder, or in PostgreSQL; None where no studio has been: nothing is made in a folder."""
-    from inkwash.studio.sqlite import check_folder
-    from inkwash.studio.store import Store
-
-    if url or bucket or os.path.lexists(home / "studio.db"):
-        return Store(home, url=url, bucket=bucket)
-    check_folder(home)
-    return None
-
-
-def is_given(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def issue_token(home: Path, url: str, bucket: str, user: str, kind: str, name: str) -> str:

@@ -384,7 +384,7 @@ class Engine:
     def has_database(self) -> bool:
         """Whether it is still the one that was opened, and sound."""
         try:
-            self.store.check()
+            self.store.backend.check()
         except DatabaseUnusable:
             return False
         return True
