@@ -174,7 +174,7 @@ def studio(
             aliases=aliases,
             store=url,
             bucket=bucket,
-            downloads=files_url,
+            downloads=files_url.rstrip("/"),
         )
         serve(settings, listener, tables, accounts.local_user(tables))
 

@@ -73,8 +73,9 @@ class Bucket(Files):
 
     def check(self) -> None:
         """StorageUnusable if it still cannot be worked with."""
-        if self.failure is not None:
-            self.has(MARK)
+        if (failure := self.failure) is not None and not self.has(MARK):
+            self.failure = failure
+            raise StorageUnusable(f"the studio's storage cannot be worked with ({failure})")
 
     def key(self, name: str) -> str:
         return f"{self.root}/{name}"

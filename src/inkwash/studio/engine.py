@@ -41,7 +41,6 @@ LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
-ORPHANS_EVERY = 86400.0  # seconds between two looks for files in a bucket that no row names
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
 
@@ -271,6 +270,7 @@ class Engine:
             await self._recover()
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
+        tasks.append(asyncio.create_task(orphans.watch(self.store, lambda: self.stopping)))
         if self.store.postgresql is not None:
             self._news = News(self.store.postgresql)
             tasks += [asyncio.create_task(self._news.send()), asyncio.create_task(self._listen(self._news))]
@@ -346,8 +346,7 @@ class Engine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_MESSAGE,
-            # where no other user of the machine can read a password
-            env={**os.environ, STORE: self.store.url, FILES: self.settings.bucket},
+            env={**os.environ, STORE: self.store.url, FILES: self.settings.bucket},  # which nobody else can read
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
@@ -454,10 +453,9 @@ class Engine:
 
     async def _watch(self) -> None:
         """Once a second: jobs whose worker shows no sign of life, and a clock that was set. What was erased goes from
-        the database's log, too. Every ten minutes: uploads that nobody needs, and once a day what is nobody's in a
-        bucket; not for an hour after a start, or after the clock was set, when their age is not known."""
+        the database's log, too. Every ten minutes: uploads that nobody needs; not for an hour after a start, or after
+        the clock was set, when their age is not known."""
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
-        orphans_at = sweep_at
         while True:
             try:
                 own = [state.name for state in self.workers.values()]
@@ -476,10 +474,6 @@ class Engine:
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self._sweep)
-                if self.store.bucket is not None and time.monotonic() > orphans_at:
-                    orphans_at = time.monotonic() + ORPHANS_EVERY
-                    if gone := await to_thread.run_sync(orphans.sweep, self.store):
-                        LOG.warning("files without a row", extra={"facts": {"removed": len(gone)}})
                 self._last_error = ""
             except Exception as error:  # a full disk, say: the next second may be better
                 self._log_error("watch", error)
@@ -489,8 +483,7 @@ class Engine:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
-        if self.store.bucket is not None:
-            self.store.remove_deleted_models()  # copies of what another server has deleted
+            self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted
 
 
 async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from anyio import to_thread
 from sqlalchemy import ARRAY, Connection, Text, any_, literal, select
 
 from inkwash.studio.dialects import alone, try_alone
 from inkwash.studio.library import Library, not_deleted
 from inkwash.studio.tables import files, models, results, uploads
 
+LOG = logging.getLogger("inkwash.studio")
+FIRST, EVERY = 3600.0, 86400.0  # seconds
 AGE = timedelta(days=1)  # before which a row may still be written, by the storage's own clock
 PARTS = [(kind, f"{i:x}") for kind in ("models", "files", "thumbnails") for i in range(16)]  # by their first digits
 
 
-def sweep(library: Library) -> list[str]:
+async def watch(library: Library, stopped: Callable[[], bool]) -> None:
+    """Sweeps a bucket once a day; the first time an hour after the start, which it shall not slow down."""
+    if library.bucket is None:
+        return
+    await asyncio.sleep(FIRST)
+    while True:
+        try:
+            if gone := await to_thread.run_sync(sweep, library, stopped):
+                LOG.warning("files without a row", extra={"facts": {"removed": len(gone)}})
+        except Exception as error:  # the storage is away, say: tomorrow it may be there
+            LOG.error("sweep", extra={"facts": {"why": str(error)}})
+        await asyncio.sleep(EVERY)
+
+
+def sweep(library: Library, stopped: Callable[[], bool] = lambda: False) -> list[str]:
     """Removes from the library's bucket what no row names and is older than a day; what that was. One server does it
     at a time."""
     bucket, gone = library.bucket, list[str]()
@@ -24,7 +43,7 @@ def sweep(library: Library) -> list[str]:
     before = bucket.now() - AGE
     for folder, digit in PARTS:
         with library.writing() as tx:
-            if not try_alone(tx, "sweep"):
+            if stopped() or not try_alone(tx, "sweep"):
                 break
             old = list(bucket.old(folder, before, digit))
             if without_rows(tx, folder, old):
