@@ -21,7 +21,7 @@ from inkwash.weights.files import atomic, digest
 FILES = "INKWASH_FILES"  # the variable of the environment with the URL of the bucket
 CLOCK = "clock"  # an object that is written to see that this can be done, and what time it is there
 ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model
-ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w.-]+)*)/?", re.ASCII)
+ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w-][\w.-]*)*)/?", re.ASCII)
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 20  # seconds
 TRIES = 2
 BLOCK = 2**22  # bytes that are read at once
