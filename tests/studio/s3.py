@@ -37,13 +37,21 @@ class Storage:
         while True:
             try:
                 httpx.get(self.url)
-                if self.kind == "moto" or self.has_volumes():
-                    return
+                if self.kind == "moto":
+                    return self.create_again()
+                if self.has_volumes():
+                    return None
             except httpx.HTTPError:
                 pass
             if time.monotonic() > end or self.process.poll() is not None:
                 raise TimeoutError((self.folder / "log").read_text()[-2000:])
             time.sleep(0.05)
+
+    def create_again(self) -> None:
+        """The buckets that moto has forgotten with its process."""
+        with closing(self.client()) as client:
+            for number in range(self.count):
+                client.create_bucket(Bucket=f"studio{number + 1}")
 
     def has_volumes(self) -> bool:
         """Whether something can be written."""

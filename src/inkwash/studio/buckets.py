@@ -211,6 +211,9 @@ class Bucket(Files):
             )
 
     def _check_empty(self, has_files: bool) -> None:
+        with self._checked():
+            if not self.storage.exists(self.root.partition("/")[0]):  # some make one when something is put there
+                raise OSError("there is no such bucket")
         if has_files:
             raise UserError(f"its files are not in {self.url}; give their address with --files, or their --home")
         if any(self.old("files", None)) or any(self.old("models", None)):
