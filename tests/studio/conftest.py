@@ -41,7 +41,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
     elif module == "test_streams":
         metafunc.parametrize("quick", ["sqlite", "postgresql"], indirect=True, scope="session")
-    elif module.startswith(("test_postgresql", "test_buckets")):
+    elif module.startswith("test_postgresql"):
         metafunc.parametrize("database", ["postgresql"], indirect=True)
 
 
