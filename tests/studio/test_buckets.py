@@ -1,6 +1,7 @@
 """Files in S3-compatible storage: first there, then in a row; nothing is lost, nothing is another's, orphans go."""
 
 import datetime
+import hashlib
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from inkwash.studio.errors import StorageUnusable
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import NewJob, NewResult, Store
 from tests.studio import s3
-from tests.studio.conftest import asked
+from tests.studio.conftest import Running, asked, fox
 from tests.studio.test_postgresql import at_once
 from tests.studio.test_store import drawn, png, sha256, upload
 from tests.studio.test_worker import Painter, working
@@ -80,6 +81,26 @@ def test_what_one_server_keeps_another_reads_and_what_it_deletes_is_gone(storage
     assert named(storage, place) == {file_of(content), file_of(content, ".webp", "thumbnails")}
     assert other.delete(result.id, user) and named(storage, place) == set()
     assert [path for path in store.home.rglob("*.png")] + [path for path in store.home.rglob(".staged-*")] == []
+
+
+def test_a_studio_and_its_worker_draw_into_the_bucket(cluster, storage, place, tmp_path):
+    name = cluster.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INKWASH_FILES", f"s3://{place}/inkwash")
+        patch.setattr(
+            "tests.studio.conftest.Store", lambda home, url: Store(home, url=url, bucket=f"s3://{place}/inkwash")
+        )
+        studio = Running(tmp_path / "studio", tables=cluster.tcp(name))
+    try:
+        client = studio.client()
+        job = fox(client, model="emoji-fast").json()["id"]
+        job = client.get(f"/api/jobs/{job}", params={"wait": 60}).json()
+        data = client.get(job["results"][0]["files"][0]["url"]).content
+        assert data.startswith(b"\x89PNG") and file_of(hashlib.sha256(data).hexdigest()) in named(storage, place)
+    finally:
+        studio.stop()
+        studio.store.engine.dispose()
+    cluster.drop(name)
 
 
 def test_large_files_come_in_blocks(store, user, monkeypatch):

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from inkwash.errors import UserError
 from inkwash.studio import sqlite
-from inkwash.studio.buckets import Bucket
+from inkwash.studio.buckets import Bucket, parse
 from inkwash.studio.dialects import now
 from inkwash.studio.files import Files
 from inkwash.studio.tables import counter, metadata
@@ -53,7 +53,7 @@ class Database:
     def __init__(self, home: Path, lock_timeout: float = LOCK_TIMEOUT, url: str = "", bucket: str = "") -> None:
         self.home, self.models_folder, self.runs, self.url = home, home / "models", home / "runs", url
         self.path, self.has_erased = home / "studio.db", True
-        if bucket and not url:
+        if bucket and parse(bucket) and not url:  # before anything is made
             raise UserError("--files: servers that share it need a database that they share, too; give --store")
         with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
