@@ -32,6 +32,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
+def new_folder(folder: Path) -> None:
+    """Ends the program if something lies there: pictures of another run would be learned from, too."""
+    if folder.exists() and any(folder.iterdir()):
+        sys.exit(f"{folder}: there is something already; give another --out, or move it away")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def needs(*modules: str) -> None:
     """Ends the program if one of the peers that it cannot do without is missing."""
     if missing := [name for name in modules if find_spec(name) is None]:

@@ -32,7 +32,7 @@ def main() -> None:
         return
     if args.nuclei is None:
         options.error("--nuclei is needed")
-    args.out.mkdir(parents=True, exist_ok=True)
+    common.new_folder(args.out)
     with (args.nuclei / "index.csv").open(newline="") as file:
         pictures = list(csv.DictReader(file))
     with (

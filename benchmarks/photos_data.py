@@ -46,7 +46,7 @@ def main() -> None:
         return
     if args.wallpapers is None:
         options.error("--wallpapers is needed")
-    args.out.mkdir(parents=True, exist_ok=True)
+    common.new_folder(args.out)
     with (args.out / "split.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["name", "split"])

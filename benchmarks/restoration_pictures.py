@@ -1,11 +1,11 @@
-"""Pictures for docs/vision.md: what the shipped models `photos`, `retouch` and `cells` make of what they never
-saw, and of nothing.
+"""Pictures for docs/vision.md: what the shipped models `retouch` and `cells` make of what they never saw, and of
+nothing.
 
     pip install '.[segmentation,detection]'
-    python benchmarks/restoration_pictures.py --photos data/photos --retouch data/retouch --cells bccd_blood_cells
+    python benchmarks/restoration_pictures.py --retouch data/retouch --cells bccd_blood_cells
 
 docs/vision.md says where the data come from. Nothing is chosen by eye: of the pictures for the table some by their
-place in the list of names, of photographs the squares with the most detail, the first seeds.
+place in the list of names, the first seeds.
 """
 
 from pathlib import Path
@@ -20,11 +20,10 @@ from inkwash.systems.detection import data as boxes
 from inkwash.systems.restoration import data
 from inkwash.systems.restoration.cascade_data import crops_of
 from inkwash.systems.restoration.data import window
-from inkwash.systems.restoration.degradations import TASKS, make_small
+from inkwash.systems.restoration.degradations import TASKS
 
 common.needs("skimage", "pycocotools")
-GAP, SIDE = 4, 160  # pixels between tiles, and of a photograph's square
-EACH = 4  # photographs, pictures of a task
+GAP = 4  # pixels between tiles
 IN_A_ROW = 10  # cells
 
 
@@ -38,32 +37,8 @@ def table_of(folder: Path) -> list[np.ndarray]:
     return [one.picture for one in sorted(examples, key=lambda one: one.name)]
 
 
-def detail(picture: np.ndarray, side: int) -> np.ndarray:
-    """The square, of those that lie side by side, whose neighbouring pixels differ the most."""
-    squares = [
-        picture[top : top + side, left : left + side]
-        for top in range(0, picture.shape[0] - side + 1, side)
-        for left in range(0, picture.shape[1] - side + 1, side)
-    ]
-    return max(squares, key=lambda one: float(np.abs(np.diff(one.astype(float), axis=0)).mean()))
-
-
 def levels(values: np.ndarray) -> np.ndarray:
     return (255 * values).clip(0, 255).round().astype(np.uint8)
-
-
-def enlarged(folder: Path) -> np.ndarray:
-    """A row for each photograph: small, bicubic, two samples, the truth."""
-    model, rows, rng = inkwash.load("photos"), [], np.random.default_rng(0)
-    for picture in table_of(folder)[:EACH]:
-        truth = detail(picture, SIDE)
-        small = levels(make_small(truth / 255, model.factor, ["area"], rng))
-        shown = [
-            np.asarray(Image.fromarray(small).resize((SIDE, SIDE), how))
-            for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
-        ]
-        rows.append(row([*shown, *model.upscale(small, samples=2), truth]))
-    return np.concatenate(rows)
 
 
 def edited(folder: Path) -> np.ndarray:
@@ -108,7 +83,7 @@ def main() -> None:
         options.add_argument(f"--{name}", type=Path, help=draw.__doc__)
     given = options.parse_args()
     if QUICK:
-        print("of 3 shipped models and real pictures: nothing to try without them")
+        print("of 2 shipped models and real pictures: nothing to try without them")
         return
     for name, draw in DRAWN.items():
         if (folder := getattr(given, name)) is not None:
@@ -116,7 +91,7 @@ def main() -> None:
             sheet.quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / f"{name}.png", optimize=True)
 
 
-DRAWN = {"photos": enlarged, "retouch": edited, "cells": drawn}
+DRAWN = {"retouch": edited, "cells": drawn}
 
 if __name__ == "__main__":
     main()

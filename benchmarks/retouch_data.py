@@ -33,7 +33,7 @@ def main() -> None:
         return
     if args.cells is None:
         options.error("--cells is needed")
-    args.out.mkdir(parents=True, exist_ok=True)
+    common.new_folder(args.out)
     with (args.out / "split.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["name", "split"])

@@ -181,7 +181,6 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
         ("nuclei", "vision"),
         ("bccd", "vision"),
         ("cells", "vision"),
-        ("photos", "vision"),
         ("retouch", "vision"),
     ],
 )
@@ -210,6 +209,11 @@ def test_the_row_of_the_papers_backbones_is_of_its_report():
     own = [row for row in report.rows if row.get("source") == "this model"]
     tables = markdown_tables([row for row in own if row.get("of") in ("handedness", "CA", "ProteinMPNN, ca")])
     assert len(tables) == 3 and all(table in page for table in tables)
+
+
+def test_the_figures_of_photographs_are_of_their_report():
+    report, page = Report.load(ROOT / "docs" / "results" / "photos.json"), read("docs/vision.md")
+    assert report.rows and all(table in page for table in markdown_tables(report.rows))
 
 
 def test_the_table_of_boxes_and_steps_is_that_of_its_report():

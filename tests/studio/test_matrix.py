@@ -76,7 +76,7 @@ def routes(tmp):
 def studio(tmp_path_factory):
     """One with a model of each system."""
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
-    cells = tmp_path_factory.mktemp("models") / "cells"
+    cells = tmp_path_factory.mktemp("models") / "masks"
     toy.model().save(cells)
     folders = [cells.parent / name for name in ("shapes", "larger", "edited", "kinds")]
     models = boxes.model(), restoration.upscaler(), restoration.editor(), restoration.cascade()

@@ -325,7 +325,7 @@ def stem(verb: Verb, request: Request, result: Result) -> str:
     if seed is None or not seed.optional:
         return request.stem()
     own = None if result.place is None else result.recipe.get("seed")
-    return dataclasses.replace(request, seed=own).stem()  # type: ignore[call-arg]
+    return request.basename() if own is None else f"{request.basename()}-{own}"
 
 
 def run_table(

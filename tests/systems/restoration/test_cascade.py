@@ -144,6 +144,8 @@ def test_what_it_does_not_know_is_one_line():
         ({"kind": "disc", "noise_level": 0.6}, "noise_level = 0.6: choose a number from 0 to 0.2"),
         ({"kind": "disc", "noise_level": -0.1}, "noise_level = -0.1: choose a number"),
         ({"kind": "disc", "seed": -1}, "a whole number from 0"),
+        ({"kind": "disc", "samples": 0}, "samples = 0: choose a whole number from 1"),
+        ({"kind": None}, "unknown kind 'None'"),
     ):
         with pytest.raises(UserError, match=says):
             model.generate(**options)

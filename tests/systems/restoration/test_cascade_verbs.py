@@ -66,6 +66,15 @@ def test_what_the_model_lacks_is_one_line(words, says, tmp_path, monkeypatch, ca
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_the_last_seeds_are_made_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cascade().save(tmp_path / "m")
+    first = 2**64 - 3
+    assert main(["cascade", "generate", "--model", "m", "--n", "3", "--seed", str(first), "-o", "out"]) == 0
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == [f"kinds-{seed}.png" for seed in range(first, 2**64)]
+
+
 def test_names_of_kinds_are_names_of_files_and_seeds_end_where_numbers_do():
     assert Generate(model="m", kind="a/b c", seed=1).stem() == "a-b-c-1" and Generate(model="m").stem() == "kinds"
     with pytest.raises(UserError, match=r"choose a whole number from 0 to 2\^64 - 2"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from inkwash.errors import UserError
 from inkwash.systems.restoration.editor import Editor
@@ -73,6 +74,32 @@ def test_colours_are_drawn_by_the_brightness_alone():
     assert (grey == expected).all()
     one, two = (MODEL.edit(each, "colourise").samples for each in (given, grey))
     assert one.shape == (2, 24, 30, 3) and (one == two).all()
+
+
+def test_colours_may_be_as_bright_as_those_of_the_picture(monkeypatch):
+    given = np.zeros((4, 6, 3), np.uint16)
+    given[..., 2] = 3000  # of 12 bits, and much brighter than its brightness
+    model = editor()
+    monkeypatch.setattr(model, "fill", lambda source, *_: np.ones_like(source))
+    assert (model.edit(given, "colourise", samples=1).samples == 3000).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "mask", "says"),
+    [
+        (Image.fromarray(picture()), None, "a picture of type Image: give an array"),
+        (picture()[:0], None, "it has no pixels"),
+        (picture(), [[0, 1]], "mask: of type list: give an array"),
+    ],
+)
+def test_what_is_no_array_is_one_line(given, mask, says):
+    with pytest.raises(UserError, match=says):
+        MODEL.edit(given, "restore" if mask is None else "inpaint", mask)
+
+
+def test_a_seed_of_numpy_is_one():
+    one, two = (MODEL.edit(picture(), "restore", seed=seed).samples for seed in (np.int64(3), 3))
+    assert (one == two).all()
 
 
 @pytest.mark.parametrize("task", ["restore", "denoise", "deblur"])

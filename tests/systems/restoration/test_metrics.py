@@ -54,6 +54,14 @@ def test_power_of_waves_lies_in_their_octave():
 def test_blur_takes_sharpness_and_the_truth_has_all_of_it():
     soft = gaussian_filter(ONE.astype(float), (1, 1, 0)).round().astype(np.uint8)
     assert metrics.sharpness(ONE, ONE) == 1 and metrics.sharpness(soft, ONE) < 0.3
+    sky = np.full_like(ONE, 200)  # which nothing is as sharp as
+    assert np.isnan(metrics.sharpness(ONE, sky)) and metrics.sharpness(sky, ONE) == 0
+
+
+def test_the_top_octave_of_white_noise_is_its_variance():
+    noise = np.random.default_rng(0).normal(0, 5, (96, 80))
+    found = metrics.top_octave(np.repeat(noise[..., None], 3, -1))
+    assert found == pytest.approx(25, rel=0.05)
 
 
 def test_a_consistent_picture_is_off_by_nothing():

@@ -134,6 +134,7 @@ def test_a_mask_of_another_size_is_resized_and_of_another_shape_refused(tmp_path
         ("wide.png", np.zeros((24, 24), np.uint8), "the mask has 24 x 24 pixels, the picture 30 x 24"),
         ("black.png", np.zeros((24, 30), np.uint8), "the mask is black everywhere"),
         ("white.png", np.full((24, 30), 255, np.uint8), "no pixel of the mask is black"),
+        ("classes.png", (large[::2, ::2] > 0).astype(np.uint8), "the mask's lightest pixel is 1 of 255"),
     ):
         Image.fromarray(mask).save(tmp_path / name)
         with pytest.raises(UserError, match=f"{name}: {says}"):

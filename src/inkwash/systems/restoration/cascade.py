@@ -64,7 +64,6 @@ class Stage(Upscaler):
 
     system = SYSTEM
     keys: ClassVar[tuple[str, ...]] = ("factor", "augmentation", "spectrum")
-    parametrization = "v"
 
     @property
     def most_noise(self) -> float:
@@ -149,14 +148,16 @@ class Cascade(TorchModel):
         truncated where there is none.
         """
         if kind not in self.config["classes"]:
-            raise unknown("kind", kind, self.config["classes"])
+            raise unknown("kind", str(kind), self.config["classes"])
+        if samples < 1:
+            raise UserError(f"samples = {samples}: choose a whole number from 1")
         check_seed(seed)
         if truncated and not self.level(noise_level):
             raise UserError("truncated means nothing without noise between stages: leave it out, or give noise_level")
         kinds, made = [self.config["classes"].index(kind)], []
         for j in range(samples):
             told = in_all(progress, j, samples)
-            made.append(self.draw(kinds, [(seed + j) % 2**64], steps, noise_level, truncated, told)[-1])
+            made.append(self.draw(kinds, [(int(seed) + j) % 2**64], steps, noise_level, truncated, told)[-1])
         return np.concatenate([to_bytes(x) for x in made])
 
     def draw(

@@ -80,9 +80,10 @@ class Editor(RestorationModel):
             raise UserError(f"outpaint = {outpaint}: choose a fraction of the side above 0, to {MOST_OUTPAINT}")
         if outpaint is not None:
             picture, mask = canvas(picture, outpaint)
-        elif task == "colourise":
+        white = white_of(picture)  # of its colours: their brightness may fill less of the range
+        if task == "colourise":
             picture = np.repeat(luma(picture)[..., None], 3, -1)
-        return self.redraw(picture, mask, samples, seed, steps, progress)
+        return self.redraw(picture, mask, samples, seed, steps, progress, white)
 
     def redraw(
         self,
@@ -92,10 +93,11 @@ class Editor(RestorationModel):
         seed: int = 0,
         steps: int | None = None,
         progress: Progress | None = None,
+        white: int | None = None,
     ) -> Edited:
         """What the network makes of a picture: of all of it, or where `mask` (H, W) is above 0, nothing of the
-        picture there being known to it."""
-        seeds, white = self.seeds(seed, samples), white_of(picture)
+        picture there being known to it. white: its greatest number, if the picture itself does not tell."""
+        seeds, white = self.seeds(seed, samples), white_of(picture) if white is None else white
         box = np.s_[:, :] if mask is None else surrounding(mask > 0, self.config["size"])
         cut = picture[box]
         share = np.ones(cut.shape[:2]) if mask is None else mask[box]
@@ -144,6 +146,8 @@ class Editor(RestorationModel):
 
 def check_mask(mask: Array, picture: Array) -> None:
     """UserError for a mask of another size, of numbers that are not from 0 to 1, or of nothing to draw."""
+    if not isinstance(mask, np.ndarray):
+        raise UserError(f"mask: of type {type(mask).__name__}: give an array of numbers from 0 to 1")
     if mask.shape != picture.shape[:2]:
         raise UserError(f"mask: its shape is {mask.shape}, the picture's {picture.shape[:2]}: give one of the same")
     if not (mask.min() >= 0 and 0 < mask.max() <= 1):

@@ -19,7 +19,11 @@ WORKING = 60  # numbers of each pixel that sampling holds at its height, beside 
 
 def check_picture(picture: Array) -> None:
     """UserError for what is no picture (H, W) or (H, W, 3) of 8 or 16 bits."""
+    if not isinstance(picture, np.ndarray):
+        raise UserError(f"a picture of type {type(picture).__name__}: give an array, as np.asarray makes one")
     shape, kind = picture.shape, picture.dtype
+    if not picture.size:
+        raise UserError(f"a picture of shape {shape}: it has no pixels")
     if kind not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise UserError(f"a picture of shape {shape} and {kind}: (H, W) or (H, W, 3) of uint8 or uint16 is needed")
 

@@ -14,6 +14,7 @@ from inkwash.systems.restoration.levels import LUMA, Array
 
 BEST = 100.0  # dB of a picture without an error, which would be infinite
 TOP = 0.25  # cycles a pixel from which on frequencies are of the top octave
+ROUNDING = 1 / 12  # variance of what rounding to whole numbers takes away
 
 
 def psnr(picture: Array, truth: Array, where: Array | None = None) -> float:
@@ -35,17 +36,19 @@ def pairwise_ssim(samples: Sequence[Array], where: Array | None = None) -> float
 
 
 def top_octave(picture: Array) -> float:
-    """Power of the brightness from a quarter of a cycle a pixel on, under a Hann window."""
+    """Mean power of the brightness from a quarter of a cycle a pixel on, under a Hann window: of white noise, its
+    variance."""
     grey = picture @ LUMA
     window = np.outer(*(np.hanning(side + 2)[1:-1] for side in grey.shape))
     power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in grey.shape), indexing="ij"))
-    return float(power[frequency >= TOP].sum())
+    return float(power[frequency >= TOP].mean() / (window**2).sum())
 
 
 def sharpness(picture: Array, truth: Array) -> float:
-    """The power in the top octave, in parts of the truth's."""
-    return top_octave(picture) / max(top_octave(truth), 1e-9)
+    """Power in the top octave, in parts of the truth's; not a number where that is no more than rounding makes."""
+    own = top_octave(truth)
+    return top_octave(picture) / own if own > ROUNDING else float("nan")
 
 
 def inconsistency(picture: Array, low: Array, factor: int) -> float:

@@ -143,7 +143,7 @@ class RestorationModel(TorchModel):
         count = self.config["samples"] if samples is None else samples
         if not 1 <= count <= MOST_SAMPLES:
             raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
-        return [(seed + j) % 2**64 for j in range(count)]
+        return [(int(seed) + j) % 2**64 for j in range(count)]
 
 
 @diffusion.x0_guide()

@@ -42,14 +42,14 @@ def listed(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
 class Upscale(Request):
     """Make pictures larger, with the detail that a model learned from others.
 
-    inkwash upscale pictures/ -o out/ writes each in the kind of file that it was, its opacity and its
+    inkwash upscale pictures/ -o out/ --model M writes each in the kind of file that it was, its opacity and its
     colour profile kept; of several samples each, and a map of how far they differ.
     """
 
     pictures: Annotated[
         File | tuple[File, ...], Media("folder"), Help("A picture, or a folder of them.", argument=True)
     ]
-    model: ModelName = "photos"
+    model: Annotated[str, Help("A folder that training wrote.")]
     factor: Annotated[int | None, Ge(2), Le(8), Help("How many times larger: the model's own, which has one.")] = None
     samples: Samples = None
     seed: Seed = 0
@@ -174,7 +174,7 @@ class EvaluateUpscaler(Request):
     """Measure a model on pictures that it never saw, made small and large again: error, sharpness, consistency and
     diversity, beside bicubic, Lanczos, and other models in the same run."""
 
-    model: Measured = "photos"
+    model: Annotated[str, Help("A folder that training wrote.", argument=True)]
     data: Folder
     beside: Beside = ()
     samples: Samples = None

@@ -39,7 +39,7 @@ class Upscaler(RestorationModel):
 
     system = "superresolution"
     keys: ClassVar[tuple[str, ...]] = ("factor", "noise_level", "degradations")
-    parametrization = "x0"  # see `Editor`
+    parametrization = "v"  # exact at faint noise, where the detail of pictures is drawn
 
     @property
     def factor(self) -> int:

@@ -29,6 +29,7 @@ from inkwash.systems.train import train as run_training
 UPSCALERS = {"superresolution": Task("inkwash.systems.restoration.train_superresolution")}
 EDITORS = {"editing": Task("inkwash.systems.restoration.train_editing")}
 TASKS = UPSCALERS | EDITORS
+FAINTEST = 0.1  # of a mask that means anything: one of numbers of classes, 0 and 1, is darker
 
 
 def upscale(requests: list[Upscale], context: Context) -> Iterator[Result]:
@@ -130,6 +131,11 @@ def mask_for(photo: Photo, file: Path, name: str) -> Array:
     values = np.asarray(mask) / 255.0
     if not values.any():
         raise UserError(f"{name}: the mask is black everywhere: make white what shall be drawn anew")
+    if values.max() < FAINTEST:
+        raise UserError(
+            f"{name}: the mask's lightest pixel is {round(255 * values.max())} of 255, nearly black: make white what "
+            "shall be drawn anew"
+        )
     if values.all():
         raise UserError(f"{name}: no pixel of the mask is black: make black what shall stay")
     return values
