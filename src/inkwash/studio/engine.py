@@ -269,8 +269,7 @@ class Engine:
         if self.store.postgresql is None:
             await self._recover()
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
-        tasks.append(asyncio.create_task(self._watch()))
-        tasks.append(asyncio.create_task(orphans.watch(self.store, lambda: self.stopping)))
+        tasks += [asyncio.create_task(self._watch()), asyncio.create_task(orphans.watch(self.store, self.is_stopping))]
         if self.store.postgresql is not None:
             self._news = News(self.store.postgresql)
             tasks += [asyncio.create_task(self._news.send()), asyncio.create_task(self._listen(self._news))]
