@@ -25,7 +25,9 @@ ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w-][\w.-]*)*)/?", re.ASCII)
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds that one waits until it is reached, and until it says more
 TRIES = 2
-RATE = 10**6  # bytes a second at least that are written: while it is waited for leave to write, no time-out of theirs runs
+RATE = (
+    10**6
+)  # bytes a second at least that are written: while it is waited for leave to write, no time-out of theirs runs
 CALLS = 8  # at once, of a process: however slow it is, others have threads and connections to the database left
 TURN = 2.0  # seconds that one waits for one of these
 BLOCK = 2**22  # bytes that are read at once

@@ -30,6 +30,7 @@ from inkwash.studio.files import SVG
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.metrics import Metrics
 from inkwash.studio.news import News
+from inkwash.studio.processes import log_output, stop
 from inkwash.studio.store import STORE, NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
@@ -269,7 +270,8 @@ class Engine:
         if self.store.postgresql is None:
             await self._recover()
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
-        tasks += [asyncio.create_task(self._watch()), asyncio.create_task(orphans.watch(self.store, self.is_stopping))]
+        tasks.append(asyncio.create_task(self._watch()))
+        tasks.append(asyncio.create_task(orphans.watch(self.store, lambda: self.stopping)))
         if self.store.postgresql is not None:
             self._news = News(self.store.postgresql)
             tasks += [asyncio.create_task(self._news.send()), asyncio.create_task(self._listen(self._news))]
@@ -349,7 +351,7 @@ class Engine:
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
-        output = asyncio.create_task(_log_output(process.stderr, state.name))
+        output = asyncio.create_task(log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         try:
             while line := await process.stdout.readline():
@@ -359,7 +361,7 @@ class Engine:
             dead = False
             raise
         finally:
-            await _stop(process)
+            await stop(process)
             await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
             await self._release(state.name, dead)
@@ -483,22 +485,3 @@ class Engine:
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
             self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted
-
-
-async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:
-    """What a worker prints beside its messages goes to the log."""
-    with suppress(ValueError):  # a line without end
-        while line := await lines.readline():
-            LOG.warning(
-                "worker says", extra={"facts": {"worker": worker, "line": line.decode(errors="replace").rstrip()}}
-            )
-
-
-async def _stop(process: Any) -> None:
-    """Asks a worker to end, by closing its input; kills it if it does not."""
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), 3)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
