@@ -14,6 +14,20 @@ import typer
 
 from inkwash.cli.commands import app
 from inkwash.cli.studio_log import logging_to
+from inkwash.cli.studio_places import (
+    FilesURL,
+    Home,
+    StoreURL,
+    bucket_of,
+    check_files_url,
+    check_hidden,
+    existing_store,
+    folder,
+    folder_of_sqlite,
+    given_places,
+    is_given,
+    url_of,
+)
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems import MAX_THREADS, check_device
@@ -26,28 +40,6 @@ studio_app = typer.Typer(
 app.add_typer(studio_app, name="studio")
 
 
-def path_of(text: str | Path) -> Path:
-    """UserError for what the shell makes of a variable that is not set."""
-    if text == "":
-        raise UserError("--home is empty; name a folder, or leave it out")
-    return Path(text)
-
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH", parser=path_of, help="Folder of its data; ~/.local/share/inkwash/studio if left out."
-    ),
-]
-StoreURL = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="INKWASH_STORE",
-        help="postgresql://USER@HOST/DATABASE for its tables, which several servers may share; SQLite, in --home, if "
-        "left out.",
-    ),
-]
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
@@ -65,6 +57,15 @@ def studio(
     ] = None,
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
+    files_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where browsers reach that storage, https://s3.example.org: downloads come from there by signed "
+            "addresses; left out, they come from here.",
+        ),
+    ] = "",
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,13 +105,13 @@ def studio(
         given = [
             f"--{name.replace('_', '-')}"
             for name in context.params
-            if name not in ("home", "store") and is_given(context, name)
+            if name not in ("home", "store", "files") and is_given(context, name)
         ]
         if given:
             raise UserError(
                 f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
             )
-        context.obj = home, store
+        context.obj = home, store, files
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
@@ -130,8 +131,9 @@ def studio(
         check_origin(one)
     for one in proxy_address or ():
         check_proxy(one)
-    home, url = folder(home), url_of(store)
-    tables = existing_store(home, url)
+    check_files_url(files_url, files)
+    home, url, bucket = folder(home), url_of(store), bucket_of(files)
+    tables = existing_store(home, url, bucket)
     if login_header and not (proxy or proxy_address):
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")
     if not re.fullmatch(r"[A-Za-z0-9-]*", login_header):
@@ -171,6 +173,8 @@ def studio(
             models=tuple(model or ()),
             aliases=aliases,
             store=url,
+            bucket=bucket,
+            downloads=files_url.rstrip("/"),
         )
         serve(settings, listener, tables, accounts.local_user(tables))
 
@@ -194,7 +198,8 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
     else:
         print(f"The studio is at {link}")
     print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
-    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
+    results = settings.bucket or settings.home
+    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {results}.")
     print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
     try:
         make_server(application).run(sockets=[listener])
@@ -209,9 +214,10 @@ def key(
     user: Annotated[str, typer.Option(help="Whose it is.")] = "local",
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Make a key for a program, and print it."""
-    print(issue_token(*given_places(context, home, store), user, "key", name))
+    print(issue_token(*given_places(context, home, store, files), user, "key", name))
 
 
 @studio_app.command()
@@ -220,9 +226,10 @@ def link(
     user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
-    place, url = given_places(context, home, store)
+    place, url, bucket = given_places(context, home, store, files)
     local = place / "local.json"
     if not local.exists():
         raise UserError(NEVER_RUN)
@@ -230,7 +237,7 @@ def link(
         address = json.loads(local.read_text(encoding="utf-8"))["url"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{local}: it cannot be read ({error}); start the studio anew, which writes it") from None
-    print(f"{address}/#token={issue_token(place, url, user, 'link', '')}")
+    print(f"{address}/#token={issue_token(place, url, bucket, user, 'link', '')}")
 
 
 @studio_app.command("user")
@@ -248,6 +255,7 @@ def add_user(
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
     store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
     """Open an account, change its rights alone by --admin, --daily and --disk, or give it a new password, which is
     asked for, or read from standard input. `guest` is whom all are in an open studio who did not sign in."""
@@ -256,8 +264,8 @@ def add_user(
     from inkwash.studio.store import Store
     from inkwash.studio.tables import name_key
 
-    place, url = given_places(context, home, store)
-    tables = existing_store(place, url)
+    place, url, bucket = given_places(context, home, store, files)
+    tables = existing_store(place, url, bucket)
     found = None if tables is None else accounts.find_user(tables, name)
     if found is None and name_key(name) == accounts.GUEST:
         tables = tables or Store(place)
@@ -363,62 +371,7 @@ def warn_if_open(home: Path) -> None:
         print(f"inkwash: others on this machine may look into {home}; `chmod 700 {home}` ends that", file=sys.stderr)
 
 
-def folder(home: Path | None) -> Path:
-    """--home, or what INKWASH_HOME says, or the default."""
-    return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
-
-
-def url_of(store: str | None) -> str:
-    """UserError for what the shell makes of a variable that is not set."""
-    if store is not None and not store.strip():
-        raise UserError("--store is empty; give the address of a database, or leave it out (INKWASH_STORE, too)")
-    return store or ""
-
-
-def given_places(context: typer.Context, home: Path | None, store: str | None) -> tuple[Path, str]:
-    """The folder and the database, whether they are given after the command or before it."""
-    home_before, store_before = context.obj
-    check_hidden(context, store)
-    return folder(home or home_before), url_of(store or store_before)
-
-
-def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
-    """UserError where the tables are in PostgreSQL."""
-    home_before, store = context.obj
-    if store:
-        raise UserError(
-            "the studio's tables are in PostgreSQL, and this is for SQLite's: use pg_dump and pg_restore, "
-            "and copy the folder after the dump; or leave out --store and INKWASH_STORE"
-        )
-    return folder(home or home_before)
-
-
-def check_hidden(context: typer.Context, store: str | None) -> None:
-    """UserError for a password that others on this machine may see."""
-    if store and is_given(context, "store") and re.search(r"//[^/@]*:[^/@]*@|password=", store):
-        raise UserError(
-            "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
-            "or the password in ~/.pgpass"
-        )
-
-
-def existing_store(home: Path, url: str) -> Any:
-    """The store in the folder, or in PostgreSQL; None where no studio has been: nothing is made in a folder."""
-    from inkwash.studio.sqlite import check_folder
-    from inkwash.studio.store import Store
-
-    if url or os.path.lexists(home / "studio.db"):
-        return Store(home, url=url)
-    check_folder(home)
-    return None
-
-
-def is_given(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def issue_token(home: Path, url: str, user: str, kind: str, name: str) -> str:
+def issue_token(home: Path, url: str, bucket: str, user: str, kind: str, name: str) -> str:
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.errors import APIError
@@ -426,7 +379,7 @@ def issue_token(home: Path, url: str, user: str, kind: str, name: str) -> str:
 
     if not name.isprintable():
         raise UserError("--name: it has signs that cannot be printed; choose another")
-    store = existing_store(home, url)
+    store = existing_store(home, url, bucket)
     if store is None:
         raise UserError(NEVER_RUN)
     found = accounts.local_user(store) if name_key(user) == accounts.LOCAL else accounts.find_user(store, user)

@@ -4,6 +4,7 @@ import json
 import re
 from contextlib import ExitStack
 from io import BytesIO
+from itertools import chain
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -11,12 +12,13 @@ from urllib.parse import quote
 
 from anyio import to_thread
 from fastapi import APIRouter, File, Header, Path, Query, Request, Response, UploadFile
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inkwash.codecs.png import embedded_recipe, is_svg
 from inkwash.studio import accounts, library, requests, uploads
 from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.buckets import Bucket
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.files import SVG, WITH_RECIPE, suffix_of
@@ -229,6 +231,7 @@ def get_result(id: str, user: accounts.User, engine: Engine) -> library.Result:
 def file(
     id: Id,
     index: Annotated[int, Path(ge=0, le=10**6)],
+    request: Request,
     user: CurrentUser,
     engine: CurrentEngine,
     recipe: Annotated[
@@ -240,7 +243,7 @@ def file(
     if index >= len(files):
         raise no_such("file")
     check_recipe_goes(files[index], recipe)
-    return file_response(engine, files[index], recipe, IMMUTABLE)
+    return file_response(engine, request, files[index], recipe, IMMUTABLE)
 
 
 def check_recipe_goes(found: Any, recipe: bool) -> None:
@@ -252,7 +255,7 @@ def check_recipe_goes(found: Any, recipe: bool) -> None:
 
 
 def file_response(
-    engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment"
+    engine: Engine, request: Request, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment"
 ) -> Response:
     """A file in which a browser runs nothing. Without the recipe its name, which has words of it, goes too."""
     name = found.name if recipe else f"{found.media.partition('/')[0]}{found.suffix}"
@@ -263,10 +266,32 @@ def file_response(
         headers |= {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
     if not recipe and found.media in WITH_RECIPE:
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
+    if engine.store.bucket is not None:
+        return bucket_response(engine, engine.store.bucket, request, found, headers)
     path = engine.store.files.path(found.sha256, found.suffix)
     if not path.exists():  # it was just deleted
         raise no_such("file")
     return FileResponse(path, media_type=found.media, headers=headers)
+
+
+def bucket_response(
+    engine: Engine, bucket: Bucket, request: Request, found: Any, headers: dict[str, str]
+) -> Response:
+    """A file from the bucket. Programs, and browsers that save or show it, are sent there if it is known where they
+    reach it; but not the page, which shows what comes from here alone, nor who opens an SVG, which may run something
+    anywhere else."""
+    asked, endpoint = (found.sha256, found.suffix), engine.settings.downloads
+    is_page = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
+    if endpoint and not is_page and found.media != SVG:
+        address = bucket.address(endpoint, *asked, found.media, headers["content-disposition"])
+        return RedirectResponse(address, 307, headers={"cache-control": "no-store"})
+    try:
+        blocks = bucket.blocks(*asked, found.bytes)
+        first = next(blocks, b"")
+    except FileNotFoundError:  # it was just deleted
+        raise no_such("file") from None
+    headers |= {"content-length": str(found.bytes)}
+    return StreamingResponse(chain([first], blocks), media_type=found.media, headers=headers)
 
 
 @router.get("/results/{id}/thumbnail", responses=WEBP, response_class=WebP)
@@ -312,13 +337,13 @@ def unshare(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 
 
 @public.get("/shared/{token}", responses=BYTES, response_class=FileResponse)
-def shared(token: Annotated[str, Path(max_length=100)], engine: CurrentEngine) -> Response:
+def shared(token: Annotated[str, Path(max_length=100)], request: Request, engine: CurrentEngine) -> Response:
     """A file that its owner shows to everyone who has this address."""
     found = engine.store.shared(token)
     if found is None:
         raise no_such("file")
     kind = "inline" if found[0].media.startswith(INLINE) else "attachment"
-    return file_response(engine, *found, {"cross-origin-resource-policy": "cross-origin"}, kind)
+    return file_response(engine, request, *found, {"cross-origin-resource-policy": "cross-origin"}, kind)
 
 
 # uploads

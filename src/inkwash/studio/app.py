@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
@@ -34,7 +35,7 @@ from inkwash.studio.auth import (
     engine_of,
 )
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.errors import APIError, DatabaseUnusable
+from inkwash.studio.errors import APIError, DatabaseUnusable, StorageUnusable
 from inkwash.studio.middleware import Guard, error_response, inner_path
 from inkwash.studio.proxy import BehindProxy
 
@@ -54,7 +55,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "What was asked for cannot be.",
         429: "Too much, too often; `Retry-After` says when to ask again.",
-        503: "The database cannot be used, or is locked by another program: `Retry-After` says when to ask again.",
+        503: "The database, or the storage, cannot be used, or is locked: `Retry-After` says when to ask again.",
         504: "It takes too long.",
         507: "The disk is full.",
     }.items()
@@ -125,9 +126,9 @@ def add_operations(app: FastAPI) -> None:
         ready = sum(state.ready for state in engine.workers.values())
         status = "busy" if engine.store.is_busy else "ok" if ready else "starting"
         try:
-            engine.store.check()
+            await to_thread.run_sync(engine.store.check)  # which may ask the storage
             status = "disk full" if engine.store.is_full() else status
-        except DatabaseUnusable as error:
+        except (DatabaseUnusable, StorageUnusable) as error:
             status = error.code.replace("_", " ")
         response.status_code = 200 if status == "ok" else 503
         return Health(status=status, workers=ready)

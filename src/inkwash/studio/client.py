@@ -463,7 +463,8 @@ class AsyncStudio:
         end, pause, is_repeated = float("inf"), BACKOFF, False
         while True:
             try:
-                answer = await self._http.send(self._build(method, path, options), stream=stream)
+                request = self._build(method, path, options)  # a file may lie elsewhere
+                answer = await self._http.send(request, stream=stream, follow_redirects=method == "GET")
                 if not answer.is_success:
                     await answer.aread()
             except httpx.TransportError as error:

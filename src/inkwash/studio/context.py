@@ -20,7 +20,6 @@ from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.studio.catalogue import named
-from inkwash.studio.files import link_or_copy
 from inkwash.studio.store import TURN, Store
 from inkwash.systems.base import File, Note, Preview
 
@@ -97,11 +96,10 @@ class JobContext:
         row = self.store.upload_of(file.sha256, self.job.user_id)
         if row is None:
             raise UserError(f"{file.name} is not there any more; send it again")
-        source = self.store.files.path(row.sha256, row.suffix)
         assert self.inputs in path.resolve().parents
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            link_or_copy(source, path)
+            self.store.files.fetch(row.sha256, row.suffix, path)
 
     def tell(self, event: Progress | Preview | Note) -> None:
         """LeaseLost for a job that was cancelled, or given to another."""

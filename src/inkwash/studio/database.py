@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from inkwash.errors import UserError
 from inkwash.studio import sqlite
+from inkwash.studio.buckets import Bucket, parse
 from inkwash.studio.dialects import now
 from inkwash.studio.files import Files
 from inkwash.studio.tables import counter, metadata
@@ -40,6 +41,7 @@ class Database:
     runs/     a folder for each job that is being worked on, or goes on later
 
     url           of a PostgreSQL database; the tables are SQLite's, in the folder, if it is empty
+    bucket        of S3-compatible storage, its URL: files and models are there, and in the folder only copies
     lock_timeout  seconds to wait for another program's lock
     postgresql    the database there, which other servers may work with; None of SQLite
     has_erased    whether what was erased may still stand in the write-ahead log: see `truncate_log`
@@ -48,9 +50,11 @@ class Database:
     cannot be used.
     """
 
-    def __init__(self, home: Path, lock_timeout: float = LOCK_TIMEOUT, url: str = "") -> None:
+    def __init__(self, home: Path, lock_timeout: float = LOCK_TIMEOUT, url: str = "", bucket: str = "") -> None:
         self.home, self.models_folder, self.runs, self.url = home, home / "models", home / "runs", url
         self.path, self.has_erased = home / "studio.db", True
+        if bucket and parse(bucket) and not url:  # before anything is made
+            raise UserError("--files: servers that share it need a database that they share, too; give --store")
         with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self.path.exists() and not (home / "files").exists():
@@ -58,14 +62,20 @@ class Database:
                     (home / "pictures").rename(home / "files")
             if not url:
                 sqlite.check_folder(home)
-            self.files = Files(home / "files")
+            self.bucket = Bucket(bucket, home / "files") if bucket else None
+            self.files = self.bucket or Files(home / "files")
             for folder in (self.models_folder, self.runs, home / "empty"):
                 folder.mkdir(exist_ok=True, mode=0o700)
-            self.postgresql = open_postgresql(url, home, lock_timeout) if url else None
+            self.postgresql = open_postgresql(url, home, lock_timeout, self.bucket) if url else None
             self.backend = self.postgresql or sqlite.SQLite(self.path, self.files, lock_timeout)
             sync(home)
         self.engine, self.reading, self.writing = self.backend.engine, self.backend.reading, self.backend.writing
-        self.check = self.backend.check
+
+    def check(self) -> None:
+        """DatabaseUnusable, StorageUnusable: see the backend's `check`, and the bucket's."""
+        self.backend.check()
+        if self.bucket is not None:
+            self.bucket.check()
 
     @property
     def is_busy(self) -> bool:
@@ -101,14 +111,14 @@ class Database:
                     tx.execute(update(table).where(table.c[name] > present).values({name: present}))
 
 
-def open_postgresql(url: str, home: Path, lock_timeout: float) -> PostgreSQL:
+def open_postgresql(url: str, home: Path, lock_timeout: float, bucket: Bucket | None) -> PostgreSQL:
     """UserError if what that needs is not installed, or the database cannot be used with this folder."""
     from inkwash.extras import require
 
     require("a studio on PostgreSQL", "psycopg")
     from inkwash.studio.postgresql import PostgreSQL
 
-    return PostgreSQL(url, home, lock_timeout)
+    return PostgreSQL(url, home, lock_timeout, bucket)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy import Connection, func, select, text
 
-LOCKS = ("tables", "users", "files")  # see `alone`
+LOCKS = ("tables", "users", "files", "sweep")  # see `alone`
 OURS = 1768843115  # "ink", by which PostgreSQL tells these locks from those of other programs
 
 
@@ -29,3 +29,8 @@ def alone(tx: Connection, what: str, among_others: bool = False) -> None:
     if not is_sqlite(tx):
         lock = func.pg_advisory_xact_lock_shared if among_others else func.pg_advisory_xact_lock
         tx.execute(select(lock(OURS, LOCKS.index(what))))
+
+
+def try_alone(tx: Connection, what: str) -> bool:
+    """The same with PostgreSQL, but False at once where somebody else does it."""
+    return bool(tx.scalar(select(func.pg_try_advisory_xact_lock(OURS, LOCKS.index(what)))))

@@ -21,14 +21,16 @@ from typing import Any, NamedTuple
 from anyio import to_thread
 from sqlalchemy import Row
 
-from inkwash.studio import requests, uploads
+from inkwash.studio import orphans, requests, uploads
 from inkwash.studio.accounts import User
+from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue, named
 from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
 from inkwash.studio.files import SVG
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.metrics import Metrics
 from inkwash.studio.news import News
+from inkwash.studio.processes import log_output, stop
 from inkwash.studio.store import STORE, NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
@@ -62,6 +64,8 @@ class Settings:
     login_header: str = ""  # in which a proxy names who is logged in; none if empty
     aliases: Mapping[str, str] = field(default_factory=dict)  # what else models may be called
     store: str = field(default="", repr=False)  # the URL of a PostgreSQL database, which may have a password
+    bucket: str = ""  # the URL of S3-compatible storage, where files are
+    downloads: str = ""  # the URL at which browsers reach that; none: this server passes files on
 
 
 class Progress(NamedTuple):
@@ -108,7 +112,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.home, LOCK_TIMEOUT, settings.store)
+        self.store = Store(settings.home, LOCK_TIMEOUT, settings.store, settings.bucket)
         self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
@@ -267,6 +271,7 @@ class Engine:
             await self._recover()
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
+        tasks.append(asyncio.create_task(orphans.watch(self.store, lambda: self.stopping)))
         if self.store.postgresql is not None:
             self._news = News(self.store.postgresql)
             tasks += [asyncio.create_task(self._news.send()), asyncio.create_task(self._listen(self._news))]
@@ -342,11 +347,11 @@ class Engine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_MESSAGE,
-            env={**os.environ, STORE: self.store.url},  # where no other user of the machine can read a password
+            env={**os.environ, STORE: self.store.url, FILES: self.settings.bucket},  # which nobody else can read
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
-        output = asyncio.create_task(_log_output(process.stderr, state.name))
+        output = asyncio.create_task(log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         try:
             while line := await process.stdout.readline():
@@ -356,7 +361,7 @@ class Engine:
             dead = False
             raise
         finally:
-            await _stop(process)
+            await stop(process)
             await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
             await self._release(state.name, dead)
@@ -379,7 +384,7 @@ class Engine:
     def has_database(self) -> bool:
         """Whether it is still the one that was opened, and sound."""
         try:
-            self.store.check()
+            self.store.backend.check()
         except DatabaseUnusable:
             return False
         return True
@@ -415,8 +420,8 @@ class Engine:
         state.job = None if event == "left" else (job, message["user"])
         if event == "result":
             self.metrics.results.labels(device).inc()
-        elif event == "disk full":
-            LOG.warning("disk full", extra={"facts": {"worker": state.name}})
+        elif event in ("disk full", "storage unusable"):
+            LOG.warning(event, extra={"facts": {"worker": state.name, "why": message["why"]}})
         elif event == "left":
             self.metrics.busy.labels(device).inc(message["seconds"])
         self._progress(message)
@@ -479,22 +484,4 @@ class Engine:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
-
-
-async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:
-    """What a worker prints beside its messages goes to the log."""
-    with suppress(ValueError):  # a line without end
-        while line := await lines.readline():
-            LOG.warning(
-                "worker says", extra={"facts": {"worker": worker, "line": line.decode(errors="replace").rstrip()}}
-            )
-
-
-async def _stop(process: Any) -> None:
-    """Asks a worker to end, by closing its input; kills it if it does not."""
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), 3)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+            self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted

@@ -25,6 +25,13 @@ class DatabaseUnusable(APIError):
         super().__init__(503, message, code, wait=wait)
 
 
+class StorageUnusable(APIError):
+    """Files cannot be read from the storage, or written into it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message, "storage_unusable", wait=2)
+
+
 def invalid(message: str, param: str | None = None) -> APIError:
     return APIError(422, message, "invalid_value", param)
 

@@ -227,6 +227,10 @@ class Files:
     def read(self, sha256: str, suffix: str) -> bytes:
         return self.path(sha256, suffix).read_bytes()
 
+    def fetch(self, sha256: str, suffix: str, target: Path) -> None:
+        """The file at a place of this machine. FileNotFoundError for one that is not there."""
+        link_or_copy(self.path(sha256, suffix), target)
+
     def thumbnail(self, sha256: str) -> bytes | None:
         path = self.thumbnail_path(sha256)
         return path.read_bytes() if path.exists() else None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, case, delete, exists, func, insert, or_, select, tuple_, update
 
 from inkwash.codecs.png import replace_recipe
-from inkwash.studio.database import Database, count_rows, owned_by, page
+from inkwash.studio.database import Database, count_rows, new_id, owned_by, page
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.files import SVG, WITH_RECIPE, Content, contents, models_in, set_aside, thumbnail, tighten
@@ -277,21 +277,36 @@ class Library(Database):
             return tx.execute(select(models).where(*same, *models_of(job.user_id))).first()
 
     def folder_of(self, model: Row[Any]) -> Path:
-        return self.models_folder / str(model.id)
+        folder = self.models_folder / str(model.id)
+        if self.bucket is not None and not folder.exists():
+            with suppress(FileNotFoundError):  # it was just deleted
+                self.bucket.get_folder(archive_of(model.id), folder)
+        return folder
+
+    def send_model(self, folder: Path) -> str:
+        """The id of a new model; where there is a bucket, its files are there before any row names them."""
+        id = new_id()
+        if self.bucket is not None:
+            self.bucket.put_folder(archive_of(id), folder)
+        return id
 
     def sweep_models(self) -> list[Path]:
         """Removes the folders of models that are deleted; those of none move to `lost+found`: which these are."""
-        with self.reading() as tx:
-            exists_by_id = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
-        lost = []
-        for folder in self.models_folder.iterdir():
-            if exists_by_id.get(folder.name) is False:
-                shutil.rmtree(folder, ignore_errors=True)
+        exists_by_id, lost = self.remove_deleted_models(), []
         for folder in list(models_in(self.models_folder)):
             if folder.name not in exists_by_id:
                 with suppress(OSError):  # as with files
                     lost.append(set_aside(folder, self.home / "lost+found"))
         return lost
+
+    def remove_deleted_models(self) -> dict[str, bool]:
+        """Removes the folders of models that are deleted; of every model, whether it is there."""
+        with self.reading() as tx:
+            exists_by_id = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
+        for folder in self.models_folder.iterdir():
+            if exists_by_id.get(folder.name) is False:
+                shutil.rmtree(folder, ignore_errors=True)
+        return exists_by_id
 
     def delete_model(self, name: str, user: str) -> bool:
         """Deletes a model, and forgets its name; whether it was there."""
@@ -310,6 +325,8 @@ class Library(Database):
     def _remove_model(self, id: str | None) -> None:
         if id is not None:
             shutil.rmtree(self.models_folder / id, ignore_errors=True)
+            if self.bucket is not None:
+                self.bucket.remove_object(archive_of(id))
 
     def disk_used(self, user: str) -> int:
         """Bytes of the user's results, models, uploads and trainings that may go on."""
@@ -393,6 +410,10 @@ def size_of(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 size += os.path.getsize(os.path.join(place, name))
     return size
+
+
+def archive_of(model: str) -> str:
+    return f"models/{model}.zip"
 
 
 def models_of(user: str) -> tuple[Any, ...]:

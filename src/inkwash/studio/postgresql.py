@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from inkwash.errors import UserError
+from inkwash.studio.buckets import Bucket
 from inkwash.studio.dialects import alone
 from inkwash.studio.errors import APIError, DatabaseUnusable, busy, is_state
 from inkwash.studio.files import contents, models_in
@@ -43,7 +44,7 @@ UNUSABLE = ("42501", "25006", "42P01", "42703", "3D000", "3F000", "28")  # no ri
 
 
 class PostgreSQL:
-    """The database at `url`, whose files are in the folder `home`.
+    """The database at `url`, whose files are in the folder `home`, or in the bucket.
 
     patience  seconds for which it is tried to connect, while it restarts, say
     failure   why it could not be worked with, as long as it cannot
@@ -51,7 +52,7 @@ class PostgreSQL:
 
     is_busy = damaged = False  # which SQLite's may be
 
-    def __init__(self, url: str, home: Path, lock_timeout: float) -> None:
+    def __init__(self, url: str, home: Path, lock_timeout: float, bucket: Bucket | None = None) -> None:
         self.url, self.patience = parse(url), 0.0
         self.failure: tuple[str, str] | None = None
         self.name = name_of(self.url)
@@ -76,14 +77,14 @@ class PostgreSQL:
         event.listen(self.engine, "connect", _configure)
         self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         try:
-            self._open(home)
+            self._open(home, bucket)
         except (APIError, UserError, DBAPIError) as error:
             self.engine.dispose()
             why = one_line(error) if isinstance(error, DBAPIError) else error
             raise UserError(f"{self.name}: {why}") from None
         self.patience = lock_timeout
 
-    def _open(self, home: Path) -> None:
+    def _open(self, home: Path, bucket: Bucket | None) -> None:
         """Makes the tables, or takes the steps that they lack. UserError for what is no database of a studio, or not
         that of this folder."""
         with self.writing() as tx:
@@ -101,10 +102,12 @@ class PostgreSQL:
             migrate(tx)
             self.id = str(tx.scalar(text("select id from studio")))
             has_files = bool(tx.scalar(text("select exists (select from results) or exists (select from uploads)")))
-            check_folder(home, self.id, has_files)
+            check_folder(home, self.id, has_files, bucket)
+        if bucket is not None:
+            bucket.claim(self.id, has_files)
         if not (home / MARK).exists():
             with atomic(home / MARK, durable=True) as file:
-                file.write_text(f"{self.id}\n", encoding="utf-8")
+                file.write_text(f"{mark_of(self.id, bucket)}\n", encoding="utf-8")
 
     def check(self) -> None:
         """DatabaseUnusable if it could not be worked with when that was last tried."""
@@ -253,19 +256,29 @@ def one_line(error: DBAPIError) -> str:
     return " ".join(str(error.orig).partition("\nDETAIL")[0].split())
 
 
-def check_folder(home: Path, id: str, has_files: bool) -> None:
+def mark_of(id: str, bucket: Bucket | None) -> str:
+    """What stands in a folder of this database, whose files are there or in a bucket."""
+    return f"{id} bucket" if bucket else id
+
+
+def check_folder(home: Path, id: str, has_files: bool, bucket: Bucket | None) -> None:
     """UserError for a folder that is not this database's, and no new one, which is marked as its own after this."""
     mark = home / MARK
     if mark.exists():
-        if mark.read_text(encoding="utf-8").strip() != id:
-            raise UserError(f"{home} is the folder of another database; give that with --store, or another --home")
-        return
+        found = mark.read_text(encoding="utf-8").strip()
+        if found == mark_of(id, bucket):
+            return
+        if found == id:
+            raise UserError(f"its files are in {home}, not in a bucket; leave out --files (INKWASH_FILES, too)")
+        if found.startswith(id):
+            raise UserError("its files are in a bucket; give that with --files, or in INKWASH_FILES")
+        raise UserError(f"{home} is the folder of another database; give that with --store, or another --home")
     if has_content(home / "studio.db"):
         raise UserError(f"{home} has a database of its own, studio.db; give another --home, or leave out --store")
-    if any(True for _ in contents(home / "files")) or any(True for _ in models_in(home / "models")):
+    if any(contents(home / "files")) or any(models_in(home / "models")):
         raise UserError(f"{home} has files that are not of this database; give another --home")
-    if has_files:
-        raise UserError(f"its files are in another folder than {home}; give that with --home")
+    if has_files and bucket is None:
+        raise UserError(f"its files are in another folder than {home}, or in a bucket; give --home, or --files")
 
 
 class Words(StrDumper):

@@ -300,6 +300,7 @@ class Store(Library):
         APIError where the user's share of the disk is used up; OSError for a full disk.
         """
         self.check_disk()
+        model = None if new.folder is None else self.send_model(new.folder)
         with self.writing() as tx:
             alone(tx, "files", among_others=True)
             if lock_held(tx, worker, job.id) is None:
@@ -312,10 +313,10 @@ class Store(Library):
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
             row |= {"system": job.system, "verb": job.verb, "title": new.title, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
-            if new.folder is not None:
-                row["model"], before = self._add_model(tx, job, new.folder, new.model, taken)
             for content, _ in new.files:
                 self.files.commit(content)
+            if new.folder is not None and model is not None:
+                row["model"], before = self._add_model(tx, job, model, new.folder, new.model, taken)
             changes = stamp(tx)  # last: others wait for it
             tx.execute(insert(results).values(row | {"serial": changes["version"], "created": changes["changed"]}))
             for i, (content, name) in enumerate(new.files):
@@ -328,20 +329,21 @@ class Store(Library):
     def add_model(self, worker: str, job: Row[Any], folder: Path, stem: str, taken: Collection[str] = ()) -> bool:
         """Keeps what a training has learned so far, as `add` does a result."""
         self.check_disk()
+        model = self.send_model(folder)
         with self.writing() as tx:
             if lock_held(tx, worker, job.id) is None:
                 return False
             self.check_share(tx, job.user_id, size_of(folder), job.id)
-            _, before = self._add_model(tx, job, folder, stem, taken)
+            _, before = self._add_model(tx, job, model, folder, stem, taken)
         self._remove_model(before)
         return True
 
     def _add_model(
-        self, tx: Connection, job: Row[Any], folder: Path, stem: str, taken: Collection[str]
+        self, tx: Connection, job: Row[Any], id: str, folder: Path, stem: str, taken: Collection[str]
     ) -> tuple[str, str | None]:
         """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
         lock_user(tx, job.user_id)  # whose names are told apart
-        id, moment = new_id(), now(tx)
+        moment = now(tx)
         of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
         before = tx.execute(select(models).where(*of_job)).first()
         tx.execute(update(models).where(*of_job).values(deleted=moment, bytes=0))

@@ -29,9 +29,10 @@ from inkwash.codecs.png import embedded_recipe, replace_recipe
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.extras import missing
+from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
-from inkwash.studio.errors import APIError, is_disk_full
+from inkwash.studio.errors import APIError, StorageUnusable, is_disk_full
 from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.requests import parse_request
@@ -44,6 +45,7 @@ MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the
 MAX_MODELS = 3  # in memory at once
 STALL_TIMEOUT = 1200.0  # seconds without a step, of which SDXL's take minutes on one thread, after which the lease is
 # not renewed: the worker is held to hang
+RETRY = 2.0  # seconds between two tries to keep what cannot be kept now
 END_TIMEOUT = 3.0  # seconds that it has to end when its server has gone
 MAX_TITLE = 2000
 
@@ -130,8 +132,8 @@ class Worker:
         except LeaseLost:
             pass
         except Exception as error:
-            if is_disk_full(error):
-                self.back_off(job)
+            if is_disk_full(error) or isinstance(error, StorageUnusable):
+                self.back_off(job, "disk full" if is_disk_full(error) else "storage unusable", str(error))
             elif isinstance(error, BrokenPipeError | DBAPIError) or is_of_database(error):
                 raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
@@ -151,10 +153,10 @@ class Worker:
     def state(self) -> dict[str, Any]:
         return {"memory": memory(), "models": len(self.models.models)}
 
-    def back_off(self, job: Row[Any]) -> None:
-        """The disk is full: the job waits in the queue until there is room."""
-        self.notify(job, "disk full")
-        time.sleep(2)
+    def back_off(self, job: Row[Any], event: str, why: str) -> None:
+        """The disk is full, or the storage cannot be worked with: the job waits in the queue."""
+        self.notify(job, event, why=why)
+        time.sleep(RETRY)
         try:
             self.store.release(self.name)
         except OperationalError:
@@ -172,7 +174,7 @@ class Worker:
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):
                     if context.stop_reason in (None, "stop"):
-                        self.save_result(job, request, part, number, result)
+                        self.keep(job, request, part, number, result, context)
                     elif context.stop_reason == "pause" and result.model is not None:
                         self.save_model_so_far(job, request, result.model, context)
                 if context.stop_reason not in (None, "stop"):
@@ -193,6 +195,20 @@ class Worker:
             finally:
                 self.busy += time.monotonic() - started
             yield result
+
+    def keep(
+        self, job: Row[Any], request: Request, part: int, number: int, result: Result, context: JobContext
+    ) -> None:
+        """As `save_result`, as often as it takes until the storage can be worked with: what was made is not lost."""
+        while True:
+            try:
+                return self.save_result(job, request, part, number, result)
+            except StorageUnusable as error:
+                self.active = time.monotonic()
+                self.notify(job, "storage unusable", why=str(error))
+                if self.stopping.wait(RETRY):
+                    raise LeaseLost from None
+                context.check()
 
     def save_result(self, job: Row[Any], request: Request, part: int, number: int, result: Result) -> None:
         """Files and rows together. LeaseLost if the job is not this worker's any more."""
@@ -325,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps(message), file=lines, flush=True)
 
     try:
-        store = Store(args.home.resolve(), LOCK_TIMEOUT, os.environ.get(STORE, ""))
+        store = Store(args.home.resolve(), LOCK_TIMEOUT, os.environ.get(STORE, ""), os.environ.get(FILES, ""))
     except UserError as error:
         sys.exit(f"inkwash: {error}")
     catalogue = Catalogue(store)
