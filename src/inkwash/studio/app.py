@@ -124,7 +124,7 @@ def add_operations(app: FastAPI) -> None:
     async def healthz(engine: CurrentEngine, response: Response) -> Health:
         """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
-        status = "busy" if engine.store.is_busy else "ok" if ready else "starting"
+        status = "busy" if engine.store.is_busy else "ok" if ready or not engine.workers else "starting"
         try:
             await to_thread.run_sync(engine.store.check)  # which may ask the storage
             status = "disk full" if engine.store.is_full() else status

@@ -50,7 +50,7 @@ class LeaseLost(Exception):
 class JobContext:
     """The `Context` of a job of a `Worker`.
 
-    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
+    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the worker's end
     """
 
     precision = runtime = None
@@ -152,7 +152,7 @@ class JobContext:
         return self.stop_reason is not None
 
     def _stop_reason(self, now: float) -> str | None:
-        if self.worker.stopping.is_set():
+        if self.worker.stopping.is_set() or self.worker.draining.is_set():
             return "over"
         if (wanted := self.store.wanted(self.job.id)) is not None:
             return wanted

@@ -356,9 +356,9 @@ class Store(Library):
         sync(self.models_folder)
         return name, before.id if before else None
 
-    def advance(self, worker: str, job: Row[Any]) -> bool:
+    def advance(self, worker: str, job: Row[Any], leave: bool = False) -> bool:
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
-        ended, is another's, or went back to the queue, for another is next."""
+        ended, is another's, or went back to the queue, for another is next, or the worker shall `leave` it."""
         with self.writing() as tx:
             row = lock_held(tx, worker, job.id)
             if row is None:
@@ -370,7 +370,7 @@ class Store(Library):
                 tx.execute(of_job.values(**done, status="done", **ENDED, **stamp(tx)))
                 return False
             tx.execute(of_job.values(done))
-            if tx.scalar(_waiting(job.id).limit(1)) != job.id:
+            if leave or tx.scalar(_waiting(job.id).limit(1)) != job.id:
                 _requeue(tx, held_by(worker, job.id), 0)
                 return False
             lock_user(tx, row.user_id)

@@ -1,6 +1,6 @@
-"""What runs verbs: one process for each device. It takes jobs from the store until its server goes away.
+"""What runs verbs: one process for each device. It takes jobs from the store until its supervisor goes away.
 
-It tells the server on standard output, a line of JSON each, what happens: progress, previews, results, how it is.
+It tells that on standard output, a line of JSON each, what happens: progress, previews, results, how it is.
 What counts is in the store; if a line is lost, nothing is.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -93,7 +94,8 @@ def memory() -> float:
 
 
 class Worker:
-    """Runs jobs one after the other. `tell` is called with each message; `stopping` is set when it shall stop."""
+    """Runs jobs one after the other. `tell` is called with each message; `stopping` is set when it shall stop,
+    `draining` when it shall end the part that it is at, and leave the rest to others."""
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class Worker:
     ) -> None:
         self.store, self.catalogue, self.models, self.name, self.tell = store, catalogue, models, name, tell
         self.device, self.threads = device, threads
-        self.stopping = threading.Event()
+        self.stopping, self.draining = threading.Event(), threading.Event()
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
@@ -179,7 +181,7 @@ class Worker:
                         self.save_model_so_far(job, request, result.model, context)
                 if context.stop_reason not in (None, "stop"):
                     return self.store.release(self.name)
-                if not self.store.advance(self.name, job):
+                if not self.store.advance(self.name, job, leave=self.draining.is_set()):
                     return None
         finally:
             context.close()
@@ -352,19 +354,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.chdir(store.home / "empty")  # what is called by a relative name is not there
 
     def listen() -> None:
-        for _ in sys.stdin:  # a line for each new job
+        for line in sys.stdin:  # an empty one for each new job; a word when it shall drain
             wake.set()
+            if line.strip():
+                drain()
         worker.stopping.set()  # the server has gone
         wake.set()
         time.sleep(END_TIMEOUT)
         os._exit(1)  # it waits for a lock, say; another may have its job by now
 
+    def drain(*_: object) -> None:
+        threading.Thread(
+            target=end, daemon=True
+        ).start()  # a handler of signals may not wait for the lock of an event
+
+    def end() -> None:
+        worker.draining.set()
+        wake.set()
+        time.sleep(END_TIMEOUT)
+        if worker.job is None:  # it waits for the database
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, drain)  # as a system that stops sends it to all processes of a service
     for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
     try:
         worker.warm_up()
         tell({"event": "ready", **worker.state()})
-        while not worker.stopping.is_set():
+        while not (worker.stopping.is_set() or worker.draining.is_set()):
             wake.clear()
             found = worker.step()
             has_memory = cache.tidy()
