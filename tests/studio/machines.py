@@ -74,6 +74,10 @@ class Machines:
             new = new._replace(request={"model": "toy"})
         return self.store.submit(self.user, new).id
 
+    def key(self) -> str:
+        """Of who runs the studio."""
+        return accounts.issue(self.store, accounts.local_user(self.store).id, "key")
+
     def begun(self) -> list[str]:
         file = self.gate / "begun"
         return file.read_text().split() if file.exists() else []

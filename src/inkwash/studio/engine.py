@@ -51,8 +51,11 @@ class Engine(Supervisor):
         request = with_seed(request) if getattr(request, "seed", 0) is None else request
         parts = len(request.subrequests())
         facts, model = requests.to_json(request), getattr(request, "model", None)
+        # of SQLite all workers are this server's, and have its models
+        shared = None if self.store.postgresql is None else self.catalogue.hashes_of(requests.model_names(request))
+        models = None if shared is None else json.dumps(shared)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
-        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash)
+        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash, models)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
         if job.request_hash not in (None, request_hash):  # none: of an older studio
             message = "this Idempotency-Key was used for another request; take a new one"

@@ -461,7 +461,9 @@ def erase_text(tx: Connection, job: str) -> None:
     """The words of a job that does not go on; its numbers stay."""
     request = tx.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar_one()
     numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
-    tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None))
+    tx.execute(
+        update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None, models=None)
+    )
 
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:

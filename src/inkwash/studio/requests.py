@@ -49,6 +49,12 @@ class FileReference(Strict):
     name: str = Field(max_length=300, description="The path within its folder, if it is of one.")
 
 
+def model_names(request: Request) -> list[str]:
+    """Of all models that the request names."""
+    named = (request.model_name(), getattr(request, "refiner", None), *getattr(request, "beside", ()))
+    return [name for name in named if name is not None]
+
+
 def system_card(system: System) -> SystemCard:
     cards = [
         VerbCard(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
+from inkwash.studio import fleet
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
@@ -52,6 +53,7 @@ class NewJob(NamedTuple):
     plan: dict[str, Any] | None = None
     previews: int = 0
     request_hash: str | None = None  # of what was asked for, before a seed was drawn
+    models: str | None = None
 
     def cost(self) -> float:
         """Planned seconds of a part, or of a turn of a lasting job: to one digit, so that the same request costs the
@@ -76,6 +78,7 @@ class NewResult(NamedTuple):
 class Store(Library):
     _heartbeats: Mapping[Any, float] = {}  # of workers, and when each was first seen by the monotonic clock
     _last_look = 0.0
+    lacking: Collection[str] = ()  # which models queued jobs name, not all of which the worker had that last claimed
     _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
 
     # what users ask for
@@ -246,13 +249,15 @@ class Store(Library):
 
     # what workers do
 
-    def claim(self, worker: str) -> Row[Any] | None:
-        """The next job, now this worker's: see `_waiting`."""
+    def claim(self, worker: str, hashes: Collection[str] | None = None) -> Row[Any] | None:
+        """The next job, now this worker's: see `_waiting`. hashes: of the models that it has, if others may have
+        others; what jobs it leaves for those, says `lacking`."""
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
-            job = _lock_next(tx)
+            self.lacking = () if hashes is None else fleet.lacking(tx, set(hashes))
+            job = _lock_next(tx, self.lacking)
             if job is None:
                 return None
             lock_user(tx, job.user_id)
@@ -267,7 +272,7 @@ class Store(Library):
         """Whether this running job would be the next, if it waited with the others; a lasting one of a user comes
         after what else they wait for."""
         with self.reading() as tx:
-            return tx.scalar(_waiting(job).limit(1)) in (None, job)
+            return tx.scalar(_waiting(job, self.lacking).limit(1)) in (None, job)
 
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
@@ -370,7 +375,7 @@ class Store(Library):
                 tx.execute(of_job.values(**done, status="done", **ENDED, **stamp(tx)))
                 return False
             tx.execute(of_job.values(done))
-            if leave or tx.scalar(_waiting(job.id).limit(1)) != job.id:
+            if leave or tx.scalar(_waiting(job.id, self.lacking).limit(1)) != job.id:
                 _requeue(tx, held_by(worker, job.id), 0)
                 return False
             lock_user(tx, row.user_id)
@@ -421,8 +426,9 @@ class Store(Library):
         return [one.worker for one in late if one.id in taken]
 
 
-def _waiting(also: str | None = None) -> Any:
-    """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`.
+def _waiting(also: str | None = None, lacking: Collection[str] = ()) -> Any:
+    """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`, and without
+    those of models that are `lacking`.
 
     Of a user's jobs the one with the least left to do is first, lasting ones are last. So that large ones come, too,
     a job counts a tenth (`PATIENCE`) of what its user had been served before it was submitted: one that takes C
@@ -433,13 +439,15 @@ def _waiting(also: str | None = None) -> Any:
     own = (jobs.c.lasting, left + jobs.c.served / PATIENCE, jobs.c.serial)
     before = func.coalesce(func.sum(left).over(partition_by=jobs.c.user_id, order_by=own, rows=(None, -1)), 0.0)
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
+    if lacking:
+        waits = and_(waits, or_(jobs.c.models.is_(None), jobs.c.models.not_in(lacking)))
     order = (users.c.served + before + jobs.c.cost, users.c.turn, users.c.id, *own)
     return select(jobs.c.id).join(users).where(waits).order_by(*order)
 
 
-def _lock_next(tx: Connection) -> Row[Any] | None:
+def _lock_next(tx: Connection, lacking: Collection[str]) -> Row[Any] | None:
     """The first that waits, but for those that others are about to begin."""
-    for id in tx.execute(_waiting().limit(MAX_CLAIMS)).scalars().all():
+    for id in tx.execute(_waiting(None, lacking).limit(MAX_CLAIMS)).scalars().all():
         waits = select(jobs).where(jobs.c.id == id, jobs.c.status == "queued")
         if (job := tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()) is not None:
             return job

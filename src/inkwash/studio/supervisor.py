@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
-from inkwash.studio import orphans
+from inkwash.studio import fleet, orphans
 from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, DatabaseUnusable
@@ -109,7 +109,7 @@ class Supervisor:
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
-        self.stopping = False
+        self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
         self._news: News | None = None  # to and from other servers, where there may be some
         self._last_error = ""  # of what is tried again and again
@@ -171,8 +171,10 @@ class Supervisor:
             for task in (*supervising, *tasks):
                 task.cancel()
             await asyncio.gather(*supervising, *tasks, return_exceptions=True)
-            with suppress(APIError, sqlite3.Error):  # the next start does it
+            with suppress(APIError, sqlite3.Error):  # the next start does it; who has not reported is forgotten soon
                 await to_thread.run_sync(self.store.truncate_log)
+                if self.store.postgresql is not None:
+                    await to_thread.run_sync(self._report, {})
 
     def leave(self) -> None:
         """Workers are ended at once; what they hold goes back to the queue. A handler of signals may call it, too."""
@@ -302,6 +304,7 @@ class Supervisor:
         options = self.settings
         shared = self.catalogue.shared.items()  # not the options, which may mean other files by now
         models = [f"--model={json.dumps([name, str(path)])}" for name, path in shared if name not in shipped()]
+        models += [f"--hash={json.dumps(one)}" for one in self.catalogue.hashes.items()]  # which took a while to read
         command = [sys.executable, "-m", "inkwash.studio.worker", name, "--home", str(options.home), *models]
         return [*command, "--device", device, "--threads", str(options.threads), "--memory", str(options.memory)]
 
@@ -357,6 +360,7 @@ class Supervisor:
         the database's log, too. Every ten minutes: uploads that nobody needs; not for an hour after a start, or after
         the clock was set, when their age is not known."""
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
+        reported, report_at = dict[str, str](), 0.0
         while True:
             try:
                 own = [state.name for state in self.workers.values()]
@@ -375,10 +379,18 @@ class Supervisor:
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self._sweep)
+                ready = {state.name: device for device, state in self.workers.items() if state.ready}
+                if self.store.postgresql is not None and (ready != reported or time.monotonic() > report_at):
+                    reported, report_at = ready, time.monotonic() + fleet.EVERY
+                    await to_thread.run_sync(self._report, ready)
                 self._last_error = ""
             except Exception as error:  # a full disk, say: the next second may be better
                 self._log_error("watch", error)
             await asyncio.sleep(1)
+
+    def _report(self, ready: Mapping[str, str]) -> None:
+        self.catalogue.offered()  # reads what is not read yet
+        fleet.report(self.store, self.id, ready, self.catalogue.hashes)
 
     def _sweep(self) -> None:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ class Worker:
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
+        self.said: set[tuple[str, str]] = set()  # of which models it was said that jobs wait for them
 
     def warm_up(self) -> None:
         """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
@@ -124,7 +125,9 @@ class Worker:
 
     def step(self) -> bool:
         """Runs the next job; False if there is none."""
-        job = self.store.claim(self.name)
+        offered = None if self.store.postgresql is None else self.catalogue.offered()
+        job = self.store.claim(self.name, offered)
+        self.say_lacking(offered or {})
         if job is None:
             return False
         self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
@@ -148,6 +151,15 @@ class Worker:
             self.job = None
             self.notify(job, "left", seconds=self.busy, **self.state())
         return True
+
+    def say_lacking(self, offered: Collection[str]) -> None:
+        """Once, which models jobs wait for that are not here, or are others here."""
+        for name, hash in {one for models in self.store.lacking for one in json.loads(models).items()} - self.said:
+            own = self.catalogue.shared.get(name) and (self.catalogue.hashes.get(name) or "still being read")
+            if hash not in offered and own != "still being read":
+                here = f"{own[:10]} here" if own else "not here"
+                print(f"jobs wait for the model {name} ({hash[:10]}), {here}; others may draw them", file=sys.stderr)
+                self.said.add((name, hash))
 
     def notify(self, job: Row[Any], event: str, **facts: Any) -> None:
         self.tell({"job": job.id, "user": job.user_id, "event": event, **facts})
@@ -333,6 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
     parser.add_argument("--model", action="append", default=[], type=json.loads, help="[name, place] as JSON")
+    parser.add_argument("--hash", action="append", default=[], type=json.loads, help="[name, hash] as JSON")
     args = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
@@ -348,6 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"inkwash: {error}")
     catalogue = Catalogue(store)
     catalogue.shared |= {name: Path(place) for name, place in args.model}
+    catalogue.hashes |= dict(args.hash)
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
