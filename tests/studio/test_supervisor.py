@@ -167,32 +167,32 @@ def test_a_worker_says_in_a_line_what_it_needs(tmp_path, capsys, monkeypatch):
 # models
 
 
-def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_it(machines, capsys, monkeypatch):
+def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_it(folder, capsys, monkeypatch):
     """It says so once; who runs the studio sees what is waited for; what others can draw is drawn meanwhile."""
-    monkeypatch.setenv("INKWASH_STORE", machines.tables)
-    places, server = ["--files", machines.bucket], machines.start("--port", "0", "--device", "none")
+    monkeypatch.setenv("INKWASH_STORE", folder.tables)
+    server = folder.start("--port", "0", "--device", "none", home="home")
     with httpx.Client(base_url=address(server), timeout=60) as client:
-        client.headers["authorization"] = f"Bearer {machines.key()}"
-        machines.open(0, 1, 2)
-        other = write_model(machines.folder / "other" / "toy", "other ink")
-        stranger = machines.worker(model=other)
+        client.headers["authorization"] = f"Bearer {folder.key()}"
+        folder.open(0, 1, 2)
+        other = write_model(folder.folder / "other" / "toy", "other ink")
+        stranger = folder.worker(model=other, home="home")
         job = client.post("/api/jobs/gate/draw", json={"n": 2}).json()["id"]
-        plain = machines.submit()  # as of an older server: it says nothing of hashes
-        assert machines.done(plain)[0].data == {"weights": "other ink"}
+        plain = folder.submit()  # as of an older server: it says nothing of hashes
+        assert folder.done(plain)[0].data == {"weights": "other ink"}
         said = until(lambda: next((line for line in stranger.stderr if "jobs wait for the model toy" in line), ""))
         assert " here; others may draw them" in said
         until(lambda: 'inkwash_jobs_without_model{model="toy ' in client.get("/metrics").text)
         until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)
-        assert machines.status(job) == "queued"
-        assert main(["studio", "workers", "--home", str(machines.folder / "home0"), *places]) == 0
+        assert folder.status(job) == "queued"
+        assert main(["studio", "workers", "--home", str(folder.folder / "home")]) == 0
         listed = capsys.readouterr().out.splitlines()
         assert listed[0].startswith("cpu-") and listed[1] == "1 workers" and len(listed) == 3
         assert listed[2].startswith("1 jobs wait for the model toy (")
-        machines.worker()
-        assert [result.data for result in machines.done(job)] == [{"weights": "ink"}] * 2
+        folder.worker(home="home")
+        assert [result.data for result in folder.done(job)] == [{"weights": "ink"}] * 2
         until(lambda: "inkwash_workers 2.0" in client.get("/metrics").text)
         assert "inkwash_jobs_without_model{" not in client.get("/metrics").text
-        machines.store.cancel(machines.submit())
+        folder.store.cancel(folder.submit())
         stranger.terminate()
         assert stranger.wait(60) == 0
         assert "jobs wait for" not in stranger.stderr.read()
