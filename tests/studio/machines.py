@@ -60,7 +60,7 @@ class Machines:
 
     def start(self, *words: str, source: str = "", model: Path | None = None, home: str = "", **env: str):
         """A process of `inkwash studio` with these words. source: of inkwash, in place of this one's."""
-        home = home or f"home{len(self.processes)}"
+        home = home or (f"home{len(self.processes)}" if self.bucket else "home")  # without a bucket all share it
         path = os.pathsep.join(filter(None, [str(self.site), source, os.environ.get("PYTHONPATH", "")]))
         env = {**os.environ, "PYTHONPATH": path, "GATE": str(self.gate), "INKWASH_STORE": self.tables, **env}
         env |= {"INKWASH_FILES": self.bucket}

@@ -72,24 +72,24 @@ def steps_of(machines):
 def test_a_server_of_before_works_with_a_worker_of_now(machines, before):
     """The worker takes the step while the server runs; and the server starts again on those tables."""
     machines.open(0, 1)
-    server = machines.start("--port", "0", "--device", "none", home="home", source=str(before))
+    server = machines.start("--port", "0", "--device", "none", source=str(before))
     url = address(server)
-    worker = machines.worker(home="home")
+    worker = machines.worker()
     until(lambda: "Drawing" in worker.stdout.readline())
     machines.connect()
     assert steps_of(machines) == set(migration_steps("postgresql"))
     assert drawn(machines, url) == ("done", 2, None)
     server.terminate()
     server.wait(60)
-    again = machines.start("--port", "0", "--device", "none", home="home", source=str(before))
+    again = machines.start("--port", "0", "--device", "none", source=str(before))
     assert drawn(machines, address(again)) == ("done", 2, None)
 
 
 def test_a_worker_of_before_works_with_a_server_of_now(machines, before):
     machines.open(0, 1)
-    url = address(machines.start("--port", "0", "--device", "none", home="home"))
+    url = address(machines.start("--port", "0", "--device", "none"))
     machines.connect()
-    worker = machines.worker(home="home", source=str(before))
+    worker = machines.worker(source=str(before))
     assert drawn(machines, url) == ("done", 2, None)
     assert worker.poll() is None
 

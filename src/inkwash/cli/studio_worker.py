@@ -65,7 +65,7 @@ def worker(
 
 
 def workers(context: typer.Context, home: Home = None, store: StoreURL = None, files: FilesURL = None) -> None:
-    """List the workers of all servers that share a database, and models that jobs wait for, which none of them has."""
+    """List the workers of all servers that share a database, and the models that jobs wait for and none has."""
     require("the studio", *MODULES)
     from inkwash.studio import fleet
 
