@@ -25,6 +25,7 @@ from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, DatabaseUnusable
 from inkwash.studio.metrics import Metrics
 from inkwash.studio.news import News
+from inkwash.studio.processes import STOP_TIMEOUT, log_output, say, stop
 from inkwash.studio.store import STORE, Store
 from inkwash.weights.shipped import shipped
 
@@ -34,7 +35,6 @@ POLL = 2.0  # seconds between two looks whether the database is back
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
-STOP_TIMEOUT = 3.0  # seconds that a worker has to end when it is not waited for
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Supervisor:
     async def _drain(self, supervising: Sequence[asyncio.Task[None]]) -> None:
         """Workers end what they are at, and give back the rest of their jobs."""
         for state in self.workers.values():
-            _say(state, "drain")
+            say(state.process, "drain")
         ended = asyncio.gather(*supervising, return_exceptions=True)
         leaving = asyncio.create_task(self.leaving.wait())
         await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -253,10 +253,10 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
-        output = asyncio.create_task(_log_output(process.stderr, state.name))
+        output = asyncio.create_task(log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         if self.stopping:
-            _say(state, "drain")
+            say(state.process, "drain")
         try:
             while line := await process.stdout.readline():
                 self._receive(device, json.loads(line))
@@ -265,7 +265,7 @@ class Supervisor:
             dead = False
             raise
         finally:
-            await _stop(process, 0.0 if self.leaving.is_set() else STOP_TIMEOUT)
+            await stop(process, 0.0 if self.leaving.is_set() else STOP_TIMEOUT)
             await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
             await self._release(state.name, dead)
@@ -353,7 +353,7 @@ class Supervisor:
     def _wake(self) -> None:
         """Tells the workers that there is work."""
         for state in self.workers.values():
-            _say(state, "")
+            say(state.process, "")
 
     async def _watch(self) -> None:
         """Once a second: jobs whose worker shows no sign of life, and a clock that was set. What was erased goes from
@@ -397,29 +397,3 @@ class Supervisor:
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
             self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted
-
-
-async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:
-    """What a worker prints beside its messages goes to the log."""
-    with suppress(ValueError):  # a line without end
-        while line := await lines.readline():
-            LOG.warning(
-                "worker says", extra={"facts": {"worker": worker, "line": line.decode(errors="replace").rstrip()}}
-            )
-
-
-def _say(state: WorkerState, word: str) -> None:
-    """A line to the worker, if there is one."""
-    if state.process is not None and state.process.returncode is None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
-            state.process.stdin.write(f"{word}\n".encode())
-
-
-async def _stop(process: Any, seconds: float) -> None:
-    """Asks a worker to end, by closing its input; kills it if it does not."""
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
