@@ -93,16 +93,20 @@ def test_a_server_ends_its_picture_too_and_one_without_workers_serves(folder):
     serves.wait(60)
 
 
-def test_a_training_writes_its_checkpoint_and_goes_on_there(folder):
-    job, first = folder.submit(verb="train"), folder.worker()
-    until(lambda: folder.begun() == ["train"])
+@pytest.mark.parametrize("place", ["folder", "machines"])
+def test_a_training_writes_its_checkpoint_and_goes_on_there_on_another_machine_too(place, request):
+    studio = request.getfixturevalue(place)
+    job, first = studio.submit(verb="train"), studio.worker()
+    until(lambda: studio.begun() == ["train"])
     first.terminate()
     assert first.wait(60) == 0
-    assert folder.status(job) == "queued" and folder.store.results_of(job) == []
-    folder.open("train")
-    folder.worker()
-    (result,) = folder.done(job)
-    assert result.data == {"times": 2} and folder.begun() == ["train"] * 2
+    assert studio.status(job) == "queued" and studio.store.results_of(job) == []
+    studio.open("train")
+    studio.worker()
+    (result,) = studio.done(job)
+    assert result.data == {"times": 2} and studio.begun() == ["train"] * 2
+    if place == "machines":
+        until(lambda: studio.store.bucket.tag(f"runs/{job}.zip") is None)
 
 
 def test_a_database_that_is_away_is_waited_for_and_who_idles_leaves_without_it(folder, cluster):

@@ -58,7 +58,8 @@ def worker(
     )
     supervisor = Supervisor(settings)
     with logging_to(place, log):
-        print(f"Drawing on {', '.join(settings.devices)} for the studio in {supervisor.store.backend.name}")
+        assert supervisor.store.postgresql is not None
+        print(f"Drawing on {', '.join(settings.devices)} for the studio in {supervisor.store.postgresql.name}")
         print("Ctrl-C stops it when what is drawn is done, and again at once.", flush=True)
         if not asyncio.run(work(supervisor)):
             raise KeyboardInterrupt

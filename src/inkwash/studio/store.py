@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
-from inkwash.studio import fleet
+from inkwash.studio import fleet, runs
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
@@ -188,7 +188,7 @@ class Store(Library):
                 _refund(tx, row)
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
-            shutil.rmtree(self.runs / id, ignore_errors=True)
+            runs.remove(self, row)
         return row is not None
 
     def delete_job(self, id: str, user: str) -> bool:

@@ -397,3 +397,4 @@ class Supervisor:
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
             self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted
+            self.store.remove_ended_runs()

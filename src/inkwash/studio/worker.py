@@ -30,6 +30,7 @@ from inkwash.codecs.png import embedded_recipe, replace_recipe
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.extras import missing
+from inkwash.studio import runs
 from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
@@ -192,6 +193,7 @@ class Worker:
                     elif context.stop_reason == "pause" and result.model is not None:
                         self.save_model_so_far(job, request, result.model, context)
                 if context.stop_reason not in (None, "stop"):
+                    runs.send(self.store, job.id)
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job, leave=self.draining.is_set()):
                     return None
