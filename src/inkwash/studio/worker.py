@@ -34,7 +34,7 @@ from inkwash.studio import runs
 from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
-from inkwash.studio.errors import APIError, StorageUnusable, is_disk_full
+from inkwash.studio.errors import APIError, DatabaseUnusable, StorageUnusable, is_disk_full
 from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.requests import parse_request
@@ -215,11 +215,14 @@ class Worker:
     def keep(
         self, job: Row[Any], request: Request, part: int, number: int, result: Result, context: JobContext
     ) -> None:
-        """As `save_result`, as often as it takes until the storage can be worked with: what was made is not lost."""
+        """As `save_result`, as often as it takes until storage and database can be worked with: what was made is not
+        lost."""
         while True:
             try:
                 return self.save_result(job, request, part, number, result)
-            except StorageUnusable as error:
+            except (StorageUnusable, DatabaseUnusable) as error:
+                if self.store.postgresql is None:  # SQLite's does not come back
+                    raise
                 self.active = time.monotonic()
                 self.notify(job, "storage unusable", why=str(error))
                 if self.stopping.wait(RETRY):
