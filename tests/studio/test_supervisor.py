@@ -183,8 +183,8 @@ def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_
         job = client.post("/api/jobs/gate/draw", json={"n": 2}).json()["id"]
         plain = folder.submit()  # as of an older server: it says nothing of hashes
         assert folder.done(plain)[0].data == {"weights": "other ink"}
-        said = until(lambda: next((line for line in stranger.stderr if "jobs wait for the model toy" in line), ""))
-        assert " here; others may draw them" in said
+        said = until(lambda: next((line for line in stranger.stderr if "left to others" in line), ""))
+        assert "jobs that need the model toy (" in said
         until(lambda: 'inkwash_jobs_without_model{model="toy ' in client.get("/metrics").text)
         until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)
         assert folder.status(job) == "queued"
@@ -199,5 +199,5 @@ def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_
         folder.store.cancel(folder.submit())
         stranger.terminate()
         assert stranger.wait(60) == 0
-        assert "jobs wait for" not in stranger.stderr.read()
+        assert "left to others" not in stranger.stderr.read()
         until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)

@@ -127,6 +127,8 @@ def add_operations(app: FastAPI) -> None:
         status = "busy" if engine.store.is_busy else "ok" if ready or not engine.workers else "starting"
         try:
             await to_thread.run_sync(engine.store.check)  # which may ask the storage
+            if not engine.workers:  # they are elsewhere
+                ready = len(await to_thread.run_sync(fleet.alive, engine.store))
             status = "disk full" if engine.store.is_full() else status
         except (DatabaseUnusable, StorageUnusable) as error:
             status = error.code.replace("_", " ")

@@ -56,7 +56,7 @@ class Catalogue:
     def folder_for(self, job: Row[Any], name: str) -> Path:
         """The folder of a model that the job names; not of another that has its name here, or since. APIError for one
         that was deleted."""
-        hashes = None if job.models is None else json.loads(job.models)
+        hashes = None if job.needs is None else json.loads(job.needs)["models"]
         if hashes is not None and name in hashes:
             return self.shared_folder(self.offered()[hashes[name]])
         if hashes is None and name in self.shared:

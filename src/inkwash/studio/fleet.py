@@ -29,10 +29,10 @@ def report(database: Database, supervisor: str, names: Mapping[str, str], models
             tx.execute(insert(workers).values(name=name, device=device, models=dict(models), **facts))
 
 
-def lacking(tx: Connection, hashes: set[str]) -> list[str]:
-    """What queued jobs say of their models, if not all of those are among these hashes."""
-    named = select(jobs.c.models).where(jobs.c.status == "queued", jobs.c.models.is_not(None)).distinct()
-    return [models for models in tx.execute(named).scalars() if not set(json.loads(models).values()) <= hashes]
+def needs(tx: Connection) -> list[str]:
+    """Of queued jobs, each once."""
+    said = select(jobs.c.needs).where(jobs.c.status == "queued", jobs.c.needs.is_not(None))
+    return list(tx.execute(said.distinct()).scalars())
 
 
 def alive(database: Database) -> list[Row[Any]]:
@@ -44,12 +44,12 @@ def alive(database: Database) -> list[Row[Any]]:
 
 def unserved(database: Database, fleet: Sequence[Row[Any]]) -> Counter[tuple[str, str]]:
     """How many queued jobs wait for a model, by its name and hash, that none of these workers has."""
-    queued = (jobs.c.status == "queued", jobs.c.models.is_not(None))
+    queued = (jobs.c.status == "queued", jobs.c.needs.is_not(None))
     with database.reading() as tx:
-        counts = tx.execute(select(jobs.c.models, func.count()).where(*queued).group_by(jobs.c.models)).all()
+        counts = tx.execute(select(jobs.c.needs, func.count()).where(*queued).group_by(jobs.c.needs)).all()
     hashes, found = [set(worker.models.values()) for worker in fleet], Counter[tuple[str, str]]()
-    for models, count in counts:
-        needed = json.loads(models)
+    for said, count in counts:
+        needed = json.loads(said)["models"]
         if not any(set(needed.values()) <= one for one in hashes):
             lacking = {name: hash for name, hash in needed.items() if not any(hash in one for one in hashes)}
             for name, hash in (lacking or needed).items():

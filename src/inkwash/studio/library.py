@@ -466,7 +466,7 @@ def erase_text(tx: Connection, job: str) -> None:
     request = tx.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar_one()
     numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
     tx.execute(
-        update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None, models=None)
+        update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None, needs=None)
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class NewJob(NamedTuple):
     plan: dict[str, Any] | None = None
     previews: int = 0
     request_hash: str | None = None  # of what was asked for, before a seed was drawn
-    models: str | None = None
+    needs: str | None = None
 
     def cost(self) -> float:
         """Planned seconds of a part, or of a turn of a lasting job: to one digit, so that the same request costs the
@@ -78,7 +78,7 @@ class NewResult(NamedTuple):
 class Store(Library):
     _heartbeats: Mapping[Any, float] = {}  # of workers, and when each was first seen by the monotonic clock
     _last_look = 0.0
-    lacking: Collection[str] = ()  # which models queued jobs name, not all of which the worker had that last claimed
+    lacking: Collection[str] = ()  # what queued jobs need that the worker has not which last claimed one
     _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
 
     # what users ask for
@@ -249,22 +249,20 @@ class Store(Library):
 
     # what workers do
 
-    def claim(self, worker: str, hashes: Collection[str] | None = None) -> Row[Any] | None:
-        """The next job, now this worker's: see `_waiting`. hashes: of the models that it has, if others may have
-        others; what jobs it leaves for those, says `lacking`."""
+    def claim(self, worker: str, fits: Callable[[str], bool] | None = None) -> Row[Any] | None:
+        """The next job, now this worker's: see `_waiting`. fits: whether it has what a job needs, or others do it."""
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
-            self.lacking = () if hashes is None else fleet.lacking(tx, set(hashes))
-            job = _lock_next(tx, self.lacking)
+            self.lacking = () if fits is None else [needs for needs in fleet.needs(tx) if not fits(needs)]
+            job = _lock_next(tx, self.lacking, fits)
             if job is None:
                 return None
             lock_user(tx, job.user_id)
-            changes = stamp(tx)
-            moment = changes["changed"]
-            lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment, **changes}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease))
+            moment = (changes := stamp(tx))["changed"]
+            lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment}
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease | changes))
             _charge(tx, job, changes["version"])
             return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
 
@@ -428,7 +426,7 @@ class Store(Library):
 
 def _waiting(also: str | None = None, lacking: Collection[str] = ()) -> Any:
     """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`, and without
-    those of models that are `lacking`.
+    those whose needs are `lacking`.
 
     Of a user's jobs the one with the least left to do is first, lasting ones are last. So that large ones come, too,
     a job counts a tenth (`PATIENCE`) of what its user had been served before it was submitted: one that takes C
@@ -440,16 +438,17 @@ def _waiting(also: str | None = None, lacking: Collection[str] = ()) -> Any:
     before = func.coalesce(func.sum(left).over(partition_by=jobs.c.user_id, order_by=own, rows=(None, -1)), 0.0)
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
     if lacking:
-        waits = and_(waits, or_(jobs.c.models.is_(None), jobs.c.models.not_in(lacking)))
+        waits = and_(waits, or_(jobs.c.needs.is_(None), jobs.c.needs.not_in(lacking)))
     order = (users.c.served + before + jobs.c.cost, users.c.turn, users.c.id, *own)
     return select(jobs.c.id).join(users).where(waits).order_by(*order)
 
 
-def _lock_next(tx: Connection, lacking: Collection[str]) -> Row[Any] | None:
+def _lock_next(tx: Connection, lacking: Collection[str], fits: Callable[[str], bool] | None) -> Row[Any] | None:
     """The first that waits, but for those that others are about to begin."""
     for id in tx.execute(_waiting(None, lacking).limit(MAX_CLAIMS)).scalars().all():
         waits = select(jobs).where(jobs.c.id == id, jobs.c.status == "queued")
-        if (job := tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()) is not None:
+        job = tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()
+        if job and (fits is None or job.needs is None or fits(job.needs)):  # it may be newer than `lacking`
             return job
     return None
 

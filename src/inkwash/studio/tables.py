@@ -88,7 +88,7 @@ jobs = Table(
     text("system"),
     text("verb"),
     text("model", null=True),
-    text("models", null=True),  # which of shared ones it names, and their hashes, as JSON: see `Catalogue.hashes_of`
+    text("needs", null=True),  # of whoever draws it, as JSON: see `requests.Needs`
     Column("request", JSON, nullable=False),
     Column("parts", Integer, nullable=False),  # that can be made on their own: see `Request.parts`
     Column("part", Integer, nullable=False),  # the next: so many are done

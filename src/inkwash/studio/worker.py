@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from inkwash.studio.context import JobContext, LeaseLost, without_paths
 from inkwash.studio.errors import APIError, DatabaseUnusable, StorageUnusable, is_disk_full
 from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.requests import parse_request
+from inkwash.studio.requests import lack, parse_request
 from inkwash.studio.store import LEASE, STORE, NewResult, Store
 from inkwash.systems import load, systems
 from inkwash.systems.base import File, Request, Result, options, resolve
@@ -114,7 +114,7 @@ class Worker:
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
-        self.said: set[tuple[str, str]] = set()  # of which models it was said that jobs wait for them
+        self.said: set[str] = set()  # what it was said that jobs wait for
 
     def warm_up(self) -> None:
         """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
@@ -126,9 +126,9 @@ class Worker:
 
     def step(self) -> bool:
         """Runs the next job; False if there is none."""
-        offered = None if self.store.postgresql is None else self.catalogue.offered()
-        job = self.store.claim(self.name, offered)
-        self.say_lacking(offered or {})
+        hashes = None if self.store.postgresql is None else self.catalogue.offered()
+        job = self.store.claim(self.name, None if hashes is None else lambda needs: not lack(needs, hashes))
+        self.say_lacking(hashes or {})
         if job is None:
             return False
         self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
@@ -153,14 +153,12 @@ class Worker:
             self.notify(job, "left", seconds=self.busy, **self.state())
         return True
 
-    def say_lacking(self, offered: Collection[str]) -> None:
-        """Once, which models jobs wait for that are not here, or are others here."""
-        for name, hash in {one for models in self.store.lacking for one in json.loads(models).items()} - self.said:
-            own = self.catalogue.shared.get(name) and (self.catalogue.hashes.get(name) or "still being read")
-            if hash not in offered and own != "still being read":
-                here = f"{own[:10]} here" if own else "not here"
-                print(f"jobs wait for the model {name} ({hash[:10]}), {here}; others may draw them", file=sys.stderr)
-                self.said.add((name, hash))
+    def say_lacking(self, hashes: Container[str]) -> None:
+        """Once, what jobs wait for that is not here, or is another here."""
+        if len(self.catalogue.hashes) == len(self.catalogue.shared):  # else some is still being read
+            for what in {one for needs in self.store.lacking for one in lack(needs, hashes)} - self.said:
+                print(f"left to others: jobs that need {what}", file=sys.stderr)
+                self.said.add(what)
 
     def notify(self, job: Row[Any], event: str, **facts: Any) -> None:
         self.tell({"job": job.id, "user": job.user_id, "event": event, **facts})
@@ -184,7 +182,10 @@ class Worker:
         verb = systems()[job.system].verbs[job.verb]
         context = JobContext(self, job)
         try:
-            for part, request in list(enumerate(parse_request(verb, job.request).subrequests()))[job.part :]:
+            values, known = job.request, options(verb.request)
+            if job.needs is not None:  # of another version, perhaps, all of whose other options are at their defaults
+                values = {name: value for name, value in values.items() if name in known}
+            for part, request in list(enumerate(parse_request(verb, values).subrequests()))[job.part :]:
                 context.next_part(part)
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):

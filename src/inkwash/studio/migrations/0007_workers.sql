@@ -1,5 +1,5 @@
 -- additive
-alter table jobs add column models text;
+alter table jobs add column needs text;
 create table workers (
   name text not null primary key,
   supervisor text not null,
