@@ -184,7 +184,7 @@ class Bucket(Files):
     def tag(self, name: str) -> str | None:
         """By which what was put under a name is told from what is put there later; None if nothing was."""
         with suppress(FileNotFoundError), self._checked():
-            return str(self.storage.info(self.key(name))["ETag"])
+            return str(self._call("info", name)["ETag"])
         return None
 
     def put_folder(self, name: str, folder: Path) -> None:
