@@ -270,13 +270,13 @@ def test_nothing_can_be_installed_run_or_set(me):
         assert me.get("/sdapi/v1/options").json() == before
 
 
-def test_only_the_engine_starts_processes_and_nothing_evaluates_text():
+def test_only_the_supervisor_starts_processes_and_nothing_evaluates_text():
     import re
 
     source = Path(inkwash.__file__).parent / "studio"
     starts = re.compile(r"subprocess|os\.system|os\.exec|popen|\beval\(|(?<!db\.)\bexec\(|pickle|__import__", re.I)
     found = {file.name for file in source.rglob("*.py") if starts.search(file.read_text(encoding="utf-8"))}
-    assert found == {"engine.py"}  # which starts the workers
+    assert found == {"supervisor.py"}  # which starts the workers
 
 
 # 6. other sites, and names that are rebound

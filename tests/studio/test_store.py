@@ -89,7 +89,7 @@ def test_the_numbered_steps_lead_to_the_tables_of_the_code(store, database):
 def test_a_second_opening_takes_no_step_and_a_newer_database_is_refused(store):
     Store(store.home)
     with store.writing() as tx:
-        tx.exec_driver_sql("insert into migrations values (9999)")
+        tx.exec_driver_sql("insert into migrations (number) values (9999)")
     with pytest.raises(UserError, match="newer inkwash"):
         Store(store.home)
 

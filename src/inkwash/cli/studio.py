@@ -28,9 +28,9 @@ from inkwash.cli.studio_places import (
     is_given,
     url_of,
 )
+from inkwash.cli.studio_worker import MODULES, Devices, Memory, Models, Threads, devices_of, worker, workers
 from inkwash.errors import UserError
 from inkwash.extras import require
-from inkwash.systems import MAX_THREADS, check_device
 
 studio_app = typer.Typer(
     help="Run the studio: a page for all verbs, and three APIs for programs.",
@@ -42,7 +42,6 @@ app.add_typer(studio_app, name="studio")
 
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
-MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
 
 @studio_app.callback()
@@ -66,19 +65,14 @@ def studio(
             "addresses; left out, they come from here.",
         ),
     ] = "",
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A model of your own, another tool's checkpoint, or a folder of these; may be given again."
-        ),
-    ] = None,
+    model: Models = None,
     alias: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=MODEL", help="Another name of a model, as dall-e-3=emoji; may be given again."),
     ] = None,
-    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of a worker.")] = 1,
-    memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
+    device: Devices = None,
+    threads: Threads = 1,
+    memory: Memory = 2000,
     open: Annotated[
         bool, typer.Option("--open", help="No login: all who reach the address may use it, as one guest.")
     ] = False,
@@ -123,8 +117,6 @@ def studio(
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 
-    for one in device or []:
-        check_device(one)
     aliases = parse_aliases(alias or (), shared_models(model or ()))
     check_root_path(root_path)
     for one in allow_origin or ():
@@ -133,6 +125,11 @@ def studio(
         check_proxy(one)
     check_files_url(files_url, files)
     home, url, bucket = folder(home), url_of(store), bucket_of(files)
+    devices = () if device == ["none"] else devices_of(device)
+    if not devices and not url:
+        raise UserError(
+            "--device none: with SQLite nobody else can draw; give --store, a database that workers share, too"
+        )
     tables = existing_store(home, url, bucket)
     if login_header and not (proxy or proxy_address):
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")
@@ -167,7 +164,7 @@ def studio(
             proxies=(*(LOCAL_PROXIES if proxy else ()), *(proxy_address or ())),
             open=open,
             login_header=login_header,
-            devices=tuple(dict.fromkeys(device or ("cpu",))),
+            devices=devices,
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
@@ -200,11 +197,18 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
     print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
     results = settings.bucket or settings.home
     print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {results}.")
-    print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
+    print(
+        "Ctrl-C stops it when what is drawn is done, and again at once; the queue goes on at the next start.",
+        flush=True,
+    )
     try:
-        make_server(application).run(sockets=[listener])
+        make_server(application, leave=application.state.engine.leave).run(sockets=[listener])
     except SystemExit:
         raise UserError("the studio could not start; its log says why") from None
+
+
+studio_app.command()(worker)
+studio_app.command()(workers)
 
 
 @studio_app.command()

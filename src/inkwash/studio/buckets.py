@@ -21,7 +21,8 @@ from inkwash.weights.files import atomic, digest
 
 FILES = "INKWASH_FILES"  # the variable of the environment with the URL of the bucket
 CLOCK = "clock"  # an object that is written to see that this can be done, and what time it is there
-ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model
+ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model, or of a training's checkpoint
+ARCHIVES = ("models", "runs")
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w-][\w.-]*)*)/?", re.ASCII)
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds that one waits until it is reached, and until it says more
 TRIES = 2
@@ -180,6 +181,12 @@ class Bucket(Files):
 
     # models
 
+    def tag(self, name: str) -> str | None:
+        """By which what was put under a name is told from what is put there later; None if nothing was."""
+        with suppress(FileNotFoundError), self._checked():
+            return str(self._call("info", name)["ETag"])
+        return None
+
     def put_folder(self, name: str, folder: Path) -> None:
         """A folder as an archive, which is not compressed: weights hardly are smaller for it."""
         archive = self.folder / f".staged-{secrets.token_hex(16)}"
@@ -251,8 +258,8 @@ class Bucket(Files):
                 found = {}
         for path, facts in found.items():
             *_, parent, last = path.split("/")
-            shape = ARCHIVE if folder == "models" else CONTENT
-            match, place = shape.fullmatch(last), "models" if folder == "models" else last[:2]
+            shape = ARCHIVE if folder in ARCHIVES else CONTENT
+            match, place = shape.fullmatch(last), folder if folder in ARCHIVES else last[:2]
             if match and parent == place and (before is None or facts["LastModified"] < before):
                 yield match[1], path.removeprefix(f"{self.root}/")
 

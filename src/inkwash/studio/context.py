@@ -19,6 +19,7 @@ import inkwash
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
+from inkwash.studio import runs
 from inkwash.studio.catalogue import named
 from inkwash.studio.store import TURN, Store
 from inkwash.systems.base import File, Note, Preview
@@ -50,7 +51,7 @@ class LeaseLost(Exception):
 class JobContext:
     """The `Context` of a job of a `Worker`.
 
-    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
+    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the worker's end
     """
 
     precision = runtime = None
@@ -63,6 +64,8 @@ class JobContext:
         self.root = self.store.runs / job.id
         if not job.lasting:
             shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
+        else:
+            runs.fetch(self.store, job.id)
         self.inputs: Path = self.root / "in"
         self.folder: Path = self.root / "out"
         for folder in (self.inputs, self.folder):
@@ -152,7 +155,7 @@ class JobContext:
         return self.stop_reason is not None
 
     def _stop_reason(self, now: float) -> str | None:
-        if self.worker.stopping.is_set():
+        if self.worker.stopping.is_set() or self.worker.draining.is_set():
             return "over"
         if (wanted := self.store.wanted(self.job.id)) is not None:
             return wanted
@@ -162,4 +165,4 @@ class JobContext:
         """Removes the folder, unless the job may go on there."""
         row = self.store.job(self.job.id)
         if row is None or not row.lasting or row.status in ("done", "cancelled"):
-            shutil.rmtree(self.root, ignore_errors=True)
+            runs.remove(self.store, self.job)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 LOG = logging.getLogger("inkwash.studio")
+STOP_TIMEOUT = 3.0  # seconds that a worker has to end when it is not waited for
 
 
 async def log_output(lines: asyncio.StreamReader, worker: str) -> None:
@@ -17,11 +18,18 @@ async def log_output(lines: asyncio.StreamReader, worker: str) -> None:
             )
 
 
-async def stop(process: Any) -> None:
-    """Asks a worker to end, by closing its input; kills it if it does not."""
+def say(process: Any, word: str) -> None:
+    """A line to a worker, if there is one."""
+    if process is not None and process.returncode is None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
+            process.stdin.write(f"{word}\n".encode())
+
+
+async def stop(process: Any, seconds: float) -> None:
+    """Asks a worker to end, by closing its input; kills it if it does not in so many seconds."""
     process.stdin.close()
     try:
-        await asyncio.wait_for(process.wait(), 3)
+        await asyncio.wait_for(process.wait(), seconds)
     except TimeoutError:
         process.kill()
         await process.wait()

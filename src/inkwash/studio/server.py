@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, cast
 
 import h11
@@ -22,8 +24,9 @@ FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding):([^\r\n]*)", re.I
 FOLD = re.compile(rb"\n[ \t]")
 
 
-def make_server(app: Any, *, grace: int = 3) -> uvicorn.Server:
-    """A server of the application. grace: seconds that open requests have when it stops."""
+def make_server(app: Any, *, grace: int = 3, leave: Callable[[], None] | None = None) -> uvicorn.Server:
+    """A server of the application. grace: seconds that open requests have when it stops. leave: called by a second
+    Ctrl-C, while the application ends."""
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -35,7 +38,9 @@ def make_server(app: Any, *, grace: int = 3) -> uvicorn.Server:
         timeout_graceful_shutdown=grace,
         backlog=BACKLOG,
     )
-    return Server(config)
+    server = Server(config)
+    server.leave = leave
+    return server
 
 
 def raise_file_limit() -> None:
@@ -60,6 +65,13 @@ def max_connections() -> int:
 
 
 class Server(uvicorn.Server):
+    leave: Callable[[], None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit and self.leave is not None:
+            self.leave()
+
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # once a second
             for connection in cast("list[Connection]", list(self.server_state.connections)):

@@ -88,6 +88,7 @@ jobs = Table(
     text("system"),
     text("verb"),
     text("model", null=True),
+    text("needs", null=True),  # of whoever draws it, as JSON: see `requests.Needs`
     Column("request", JSON, nullable=False),
     Column("parts", Integer, nullable=False),  # that can be made on their own: see `Request.parts`
     Column("part", Integer, nullable=False),  # the next: so many are done
@@ -166,6 +167,17 @@ shares = Table(
     time("created"),
     time("expires", null=True),
 )
+workers = Table(  # of PostgreSQL's servers: see `fleet`
+    "workers",
+    metadata,
+    text("name", primary_key=True),
+    text("supervisor"),
+    text("host"),
+    text("device"),
+    text("version"),
+    Column("models", JSON, nullable=False),  # hashes of shared ones, by name
+    time("seen"),
+)
 
 
 def name_key(name: str) -> str:
@@ -189,16 +201,24 @@ def migration_steps(dialect: str = "sqlite") -> dict[int, Any]:
     return {number: file for number, file in (both | own).items() if number >= min(own)}  # whose first makes all
 
 
+ADDITIVE = "-- additive"  # the first line of a step after which programs that do not know it go on: it adds tables,
+# indices, and columns that may be left out
+
+
 def migrate(connection: Connection) -> None:
-    """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
+    """Takes the steps that this database has not taken. UserError for one that a later version has changed so that
+    this one cannot work with it: of what that has only added it knows nothing, and need not."""
     if not inspect(connection).has_table("migrations"):
         connection.exec_driver_sql("create table migrations (number integer primary key)")
-    taken = set(connection.exec_driver_sql("select number from migrations").scalars())
+    if "additive" not in {column["name"] for column in inspect(connection).get_columns("migrations")}:
+        connection.exec_driver_sql("alter table migrations add column additive boolean not null default false")
+    taken = dict(map(tuple, connection.exec_driver_sql("select number, additive from migrations")))
     steps, other = migration_steps(dialect := connection.dialect.name), "--home" if dialect == "sqlite" else "--store"
-    if taken - set(steps):
+    if any(number not in steps and not additive for number, additive in taken.items()):
         raise UserError(f"the studio's data were written by a newer inkwash: update it, or give another {other}")
-    for number in sorted(set(steps) - taken):
-        for statement in statements(steps[number].read_text(encoding="utf-8"), dialect):
+    for number in sorted(set(steps) - set(taken)):
+        step = steps[number].read_text(encoding="utf-8")
+        for statement in statements(step, dialect):
             try:
                 connection.exec_driver_sql(statement)
             except OperationalError as error:
@@ -208,7 +228,8 @@ def migrate(connection: Connection) -> None:
                     f"its tables are not those of step {number - 1} of a studio's ({error.orig}); "
                     "move it away, and put back a backup, or make a new one with `inkwash studio recover`"
                 ) from None
-        connection.exec_driver_sql(f"insert into migrations (number) values ({number})")
+        additive = "true" if step.startswith(ADDITIVE) else "false"
+        connection.exec_driver_sql(f"insert into migrations (number, additive) values ({number}, {additive})")
 
 
 def statements(step: str, dialect: str) -> list[str]:
