@@ -62,4 +62,6 @@ def test_units_are_such(tmp_path):
         (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/inkwash/bin/inkwash", str(program)))
     files = [str(tmp_path / unit.name) for unit in UNITS]
     run = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True)
-    assert [line for line in (run.stdout + run.stderr).splitlines() if str(tmp_path) in line or "inkwash" in line] == []
+    assert [
+        line for line in (run.stdout + run.stderr).splitlines() if str(tmp_path) in line or "inkwash" in line
+    ] == []

@@ -6,7 +6,7 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.errors import UserError
-from inkwash.studio import accounts, moving
+from inkwash.studio import accounts, moving, runs
 from inkwash.studio.backup import backup
 from inkwash.studio.library import NewFile
 from inkwash.studio.moving import restore_to_postgresql
@@ -78,6 +78,7 @@ def test_all_of_it_comes_over_and_goes_on(store, folder, url, bucket, tmp_path):
     (row,) = new.models(anna)
     assert (new.folder_of(row) / "system.json").read_text() == (store.folder_of(row) / "system.json").read_text()
     (training,) = [job for job in new.jobs(anna) if job.lasting]
+    runs.fetch(new, training.id)
     assert (new.runs / training.id / "out" / "so far" / "system.json").is_file()
     versions = [job.version for job in new.jobs(anna)]
     assert new.submit(anna, asked()).version > max(versions)

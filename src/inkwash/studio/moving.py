@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import Connection, delete, insert, select
 
 from inkwash.errors import UserError
-from inkwash.studio.backup import Copied, Named, check_whole, copy_folder, copy_named, take_snapshot
+from inkwash.studio import runs
+from inkwash.studio.backup import Copied, Named, check_whole, copy_named, take_snapshot
 from inkwash.studio.buckets import Bucket
 from inkwash.studio.database import LOCK_TIMEOUT, Database, count_rows
 from inkwash.studio.dialects import alone
@@ -56,8 +57,6 @@ def copy_files(folder: Path, target: Database, named: Named) -> None:
         gone = copy_named(folder, target.home, named)
     else:
         gone = send_named(folder, target.bucket, named)
-        for id in sorted(named.runs):
-            copy_folder(folder / "runs" / id, target.runs / id)
     if gone:
         raise UserError(f"{folder}: {gone[0]} has vanished; restore again")
 
@@ -69,6 +68,9 @@ def send_named(folder: Path, bucket: Bucket, named: Named) -> list[str]:
             bucket.put(path := f"files/{name}", folder / path)
         for id in sorted(named.models):
             bucket.put_folder(archive_of(id), folder / (path := f"models/{id}"))
+        for id in sorted(named.runs):
+            if (out := folder / (path := f"runs/{id}/out")).is_dir():  # one that has not begun yet has none
+                bucket.put_folder(runs.archive_of(id), out)
     except FileNotFoundError:
         return [path]
     return []
