@@ -1,0 +1,298 @@
+"""`--on ray`: the rows of a table, or the processes of a training, on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import shutil
+import socket
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+
+from inkwash.cli.batch import Outcome, Row, make_row
+from inkwash.cli.context import Local
+from inkwash.errors import UserError
+from inkwash.extras import require
+from inkwash.progress import Note, Preview, Progress
+from inkwash.systems.base import File, Result, Verb, options
+from inkwash.training.distributed import ProcessGone
+
+RESTARTS = 10  # of a training whose processes die
+BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
+
+
+@contextmanager
+def connected(on: str, log: bool = False) -> Iterator[Any]:
+    """The module `ray`, with a cluster behind it: the one at an address; else the one that runs on this machine, or
+    one that is started and ends with the block."""
+    require(f"--on {on}", "ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    import ray
+
+    how = {"log_to_driver": log, "logging_level": logging.ERROR}
+    address = on.removeprefix("ray").removeprefix("://")
+    try:
+        if address:
+            ray.init(address, **how)
+        else:
+            try:
+                ray.init("auto", **how)
+            except ConnectionError:
+                ray.init("local", include_dashboard=False, **how)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        why = f"{str(error).strip().splitlines()[0]:.160}"
+        raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def check_address(on: str) -> None:
+    """UserError for one that is none."""
+    host, _, port = on.removeprefix("ray://").rpartition(":")
+    if on != "ray" and not (on.startswith("ray://") and host and port.isdecimal()):
+        raise UserError(f"--on {on}: give ray, or ray://HOST:PORT")
+
+
+def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
+    """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
+    device = machine["device"] or "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
+    wanted = {"GPU": 1.0} if device == "cuda" else {"CPU": float(machine["threads"] or 1)}
+    ((name, count),) = wanted.items()
+    if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
+        raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
+    return wanted
+
+
+def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows: Iterable[Row]) -> Iterator[Outcome]:
+    """The rows in the order in which they are made. Ray Data gives them to actors, which keep their models, and makes
+    anew what dies with one; what comes back waits in its object store, for which the actors wait in turn."""
+    waiting, hashes = list(rows), dict[tuple[str | None, ...], str | None]()
+    if not waiting:
+        return
+    with connected(on) as ray:
+        for done, (place, outcome, contents, notes) in enumerate(_stream(ray, verb, context, machine, waiting), 1):
+            row = waiting[place]
+            for note in notes:
+                context.tell(note)
+            if isinstance(outcome, Exception):
+                raise outcome
+            names = tuple(getattr(row.request, option, None) for option in ("model", "refiner"))
+            if outcome.error is None and hashes.setdefault(names, outcome.hash) != outcome.hash:
+                raise UserError(
+                    f"{names[0]}: another model of this name lies on one of the machines: make them the same"
+                )
+            folder = context.folder / str(row.line)
+            yield outcome._replace(row=row, results=unpack(outcome.results, contents, folder))
+            shutil.rmtree(folder, ignore_errors=True)
+            context.tell(Progress(done, len(waiting)))
+
+
+def _stream(
+    ray: Any, verb: Verb, context: Local, machine: dict[str, Any], rows: list[Row]
+) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
+    """What `Maker.make` returns, of all rows."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    wanted = resources(ray, machine)
+    ((name, count),) = wanted.items()
+    actors = max(1, int(ray.cluster_resources()[name] // count))
+    maker = {
+        "verb": verb,
+        "machine": machine,
+        "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
+        "folder": os.getcwd(),
+        "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+    }
+    per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
+    items = [{"row": pickle.dumps((place, row))} for place, row in enumerate(rows)]
+    made = ray.data.from_items(items, override_num_blocks=-(-len(items) // per_block)).map_batches(
+        Maker,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
+        fn_constructor_kwargs=maker,
+        num_cpus=wanted.get("CPU", 0),
+        num_gpus=wanted.get("GPU", 0),
+    )
+    for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        for value in batch["made"]:
+            yield pickle.loads(value.as_py())
+
+
+def inputs(rows: Iterable[Row], context: Local) -> dict[str, Path]:
+    """The files that go into the rows, by their SHA-256."""
+    found: dict[str, Path] = {}
+    for row in rows:
+        for option in options(type(row.request)).values():
+            value = getattr(row.request, option.name) if option.kind is File else None
+            for one in value if option.many and value else filter(None, [value]):
+                path = context.open(one)
+                found |= (
+                    {file.sha256: path / file.name for file in one} if isinstance(one, tuple) else {one.sha256: path}
+                )
+    return found
+
+
+class Remote(Local):
+    """The `Context` of an actor: files come through Ray's object store, notes go back with the results."""
+
+    def __init__(self, folder: Path, files: dict[str, Any], machine: dict[str, Any]) -> None:
+        super().__init__(folder, **machine)
+        self.inputs, self.files, self.notes = folder, files, list[Note]()
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event)
+
+    def stopped(self) -> bool:
+        return False
+
+    def model(self, name: str) -> Any:
+        try:
+            return super().model(name)
+        except UserError as error:
+            raise UserError(f"{error} (on {socket.gethostname()}, where it must lie, too)") from None
+
+    def open(self, file: File | tuple[File, ...]) -> Path:
+        if isinstance(file, File):
+            return self._fetch(file, self.inputs / file.sha256[:16] / Path(file.name).name)
+        folder = self.inputs / sha256(repr(file).encode()).hexdigest()[:16]
+        for one in file:
+            self._fetch(one, folder / one.name)
+        return folder
+
+    def _fetch(self, file: File, path: Path) -> Path:
+        import ray
+
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(ray.get(self.files[file.sha256]))
+        return path
+
+
+class Maker:
+    """An actor's work: rows by a verb, with models that stay warm."""
+
+    def __init__(
+        self, verb: Verb, machine: dict[str, Any], files: dict[str, Any], folder: str, environment: dict[str, str]
+    ) -> None:
+        os.environ.update(environment)
+        with suppress(OSError):  # where the machines share no folders
+            os.chdir(folder)
+        self.verb, self.scratch = verb, TemporaryDirectory(prefix="inkwash-")
+        self.context = Remote(Path(self.scratch.name), files, machine)
+
+    def __call__(self, batch: Any) -> Iterator[Any]:
+        import pyarrow
+
+        for value in batch["row"]:
+            place, row = pickle.loads(value.as_py())
+            yield pyarrow.table({"made": [pickle.dumps((place, *self.make(row)))]})
+
+    def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
+        """What a row came to, the content of its files, and what is to be said."""
+        self.context.notes = notes = []
+        with TemporaryDirectory(dir=self.scratch.name) as folder:
+            self.context.folder = Path(folder)
+            try:
+                outcome = make_row(self.verb, self.context, row)
+            except Exception as error:  # as on one machine, it ends all; the driver says it
+                error.add_note(traceback.format_exc())
+                return error, {}, notes
+            results, contents = pack(outcome.results, Path(folder))
+            return outcome._replace(results=results), contents, notes
+
+
+def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:
+    """The results with paths seen from the folder, and by these paths the content of their files."""
+    paths = [path for result in results or () for path in [*result.files.values(), result.model] if path is not None]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    return _moved(results, lambda path: path.relative_to(folder)), contents
+
+
+def unpack(results: list[Result] | None, contents: dict[str, bytes], folder: Path) -> list[Result] | None:
+    """The results with their files in a new folder."""
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return _moved(results, lambda path: folder / path)
+
+
+def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[Result] | None:
+    return results and [
+        result._replace(
+            files={ending: move(path) for ending, path in result.files.items()},
+            model=None if result.model is None else move(result.model),
+        )
+        for result in results
+    ]
+
+
+def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None], folder: Path) -> None:
+    """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
+    they go on from the checkpoint in the folder, which all machines must see."""
+    with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        wanted = resources(ray, machine)
+        room = sum(node["Resources"].get(name, 0) // count for node in ray.nodes() for name, count in wanted.items())
+        if workers > room:
+            raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
+        gpu = "GPU" in wanted
+        storage = os.path.abspath(storage)
+        result = TorchTrainer(
+            partial(_process, run, os.getcwd(), Path(storage, "mistake")),
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=2 * 86_400),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=wanted),
+            run_config=RunConfig(
+                name="train", storage_path=storage, failure_config=FailureConfig(max_failures=RESTARTS)
+            ),
+        ).fit()
+    if mistake := result.metrics["mistake"]:
+        raise UserError(mistake)
+    print(result.metrics["text"], end="")
+    if result.metrics["code"]:
+        raise typer.Exit(result.metrics["code"])
+
+
+def _process(run: Callable[[], None], here: str, mistake: Path) -> None:
+    """One process of a training. After a mistake of the user's all are started again, too: then they only tell it."""
+    from ray import train
+
+    from inkwash.cli import message
+    from inkwash.weights.files import atomic
+
+    text, code = io.StringIO(), 0
+    if not mistake.exists():
+        os.chdir(here)
+        try:
+            with redirect_stdout(text):
+                run()
+        except typer.Exit as end:
+            code = end.exit_code
+        except Exception as error:
+            if not isinstance(error, ProcessGone) and (said := message(error)) is not None:
+                with atomic(mistake) as file:
+                    file.write_text(said, encoding="utf-8")
+            raise
+    said = mistake.read_text(encoding="utf-8") if mistake.exists() else ""
+    train.report({"text": text.getvalue(), "code": code, "mistake": said})
