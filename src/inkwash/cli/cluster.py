@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -28,6 +29,8 @@ from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone
 
 RESTARTS = 10  # of a training whose processes die
+# not to be reached from elsewhere, for Ray asks nobody who they are; it takes 127.0.0.1 for the address in the network
+ALONE = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
 
 
@@ -37,19 +40,22 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     one that is started and ends with the block."""
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
     import ray
 
     how = {"log_to_driver": log, "logging_level": logging.ERROR}
     address = on.removeprefix("ray").removeprefix("://")
     try:
         if address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
             ray.init(address, **how)
         else:
             try:
                 ray.init("auto", **how)
             except ConnectionError:
-                ray.init("local", include_dashboard=False, **how)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+                ray.init("local", include_dashboard=False, **ALONE, **how)
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
     try:
@@ -105,10 +111,10 @@ def _stream(
     ray: Any, verb: Verb, context: Local, machine: dict[str, Any], rows: list[Row]
 ) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
     """What `Maker.make` returns, of all rows."""
-    import ray.data
+    from ray import data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    settings = ray.data.DataContext.get_current()
+    settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
     wanted = resources(ray, machine)
     ((name, count),) = wanted.items()
@@ -122,11 +128,11 @@ def _stream(
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
     items = [{"row": pickle.dumps((place, row))} for place, row in enumerate(rows)]
-    made = ray.data.from_items(items, override_num_blocks=-(-len(items) // per_block)).map_batches(
+    made = data.from_items(items, override_num_blocks=-(-len(items) // per_block)).map_batches(
         Maker,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
+        compute=data.ActorPoolStrategy(min_size=1, max_size=actors),
         fn_constructor_kwargs=maker,
         num_cpus=wanted.get("CPU", 0),
         num_gpus=wanted.get("GPU", 0),
@@ -208,7 +214,7 @@ class Maker:
 
     def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
         """What a row came to, the content of its files, and what is to be said."""
-        self.context.notes = notes = []
+        notes = self.context.notes = list[Note]()
         with TemporaryDirectory(dir=self.scratch.name) as folder:
             self.context.folder = Path(folder)
             try:

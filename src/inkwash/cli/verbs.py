@@ -165,7 +165,7 @@ def perform(
                 clock.stage("run")
             elif on is not None:
                 with checked(system, verb, given, out, context) as (_, folder, _):
-                    alone = {"out": folder, "as_json": as_json, "timings": False, "only_plan": None}
+                    alone: dict[str, Any] = {"out": folder, "as_json": as_json, "timings": False, "only_plan": None}
                     run = partial(perform, system, verb, given, **alone, **machine)
                     cluster.train(on, workers or 1, machine, run, folder)
                 clock.stage("run")
