@@ -9,6 +9,7 @@ import pickle
 import shutil
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -16,7 +17,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -59,9 +60,23 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
     try:
-        yield ray
+        with redirect_stdout(_Results(sys.stdout)):
+            yield ray
     finally:
         ray.shutdown()
+
+
+class _Results(io.TextIOBase):
+    """Standard output without what Ray's own threads say, which goes to standard error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return (sys.stderr if threading.current_thread().name.startswith("ray_") else self.stream).write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def check_address(on: str) -> None:
