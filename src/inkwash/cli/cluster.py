@@ -30,8 +30,9 @@ from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone
 
 RESTARTS = 10  # of a training whose processes die
-# not to be reached from elsewhere, for Ray asks nobody who they are; it takes 127.0.0.1 for the address in the network
+# reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 it takes for an address in the network
 ALONE = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
+CHUNK = 2**24  # bytes of results that an actor sends at once
 BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
 
 
@@ -116,9 +117,7 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
                 raise UserError(
                     f"{names[0]}: another model of this name lies on one of the machines: make them the same"
                 )
-            folder = context.folder / str(row.line)
-            yield outcome._replace(row=row, results=unpack(outcome.results, contents, folder))
-            shutil.rmtree(folder, ignore_errors=True)
+            yield outcome._replace(row=row, results=unpack(outcome.results, contents, context.folder))
             context.tell(Progress(done, len(waiting)))
 
 
@@ -176,7 +175,7 @@ class Remote(Local):
 
     def __init__(self, folder: Path, files: dict[str, Any], machine: dict[str, Any]) -> None:
         super().__init__(folder, **machine)
-        self.inputs, self.files, self.notes = folder, files, list[Note]()
+        self.inputs, self.files, self.notes = folder.with_name("inputs"), files, list[Note]()
 
     def tell(self, event: Progress | Preview | Note) -> None:
         if isinstance(event, Note):
@@ -218,27 +217,33 @@ class Maker:
         with suppress(OSError):  # where the machines share no folders
             os.chdir(folder)
         self.verb, self.scratch = verb, TemporaryDirectory(prefix="inkwash-")
-        self.context = Remote(Path(self.scratch.name), files, machine)
+        (results := Path(self.scratch.name, "results")).mkdir()
+        self.context = Remote(results, files, machine)
 
     def __call__(self, batch: Any) -> Iterator[Any]:
         import pyarrow
 
+        made = list[bytes]()
         for value in batch["row"]:
             place, row = pickle.loads(value.as_py())
-            yield pyarrow.table({"made": [pickle.dumps((place, *self.make(row)))]})
+            made.append(pickle.dumps((place, *self.make(row))))
+            if sum(map(len, made)) > CHUNK:
+                yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
+                made.clear()
+        yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
 
     def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
         """What a row came to, the content of its files, and what is to be said."""
         notes = self.context.notes = list[Note]()
-        with TemporaryDirectory(dir=self.scratch.name) as folder:
-            self.context.folder = Path(folder)
-            try:
-                outcome = make_row(self.verb, self.context, row)
-            except Exception as error:  # as on one machine, it ends all; the driver says it
-                error.add_note(traceback.format_exc())
-                return error, {}, notes
-            results, contents = pack(outcome.results, Path(folder))
+        try:
+            outcome = make_row(self.verb, self.context, row)
+            results, contents = pack(outcome.results, self.context.folder)
             return outcome._replace(results=results), contents, notes
+        except Exception as error:  # as on one machine, it ends all; the driver says it
+            error.add_note(traceback.format_exc())
+            return error, {}, notes
+        finally:
+            empty(self.context.folder)
 
 
 def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:
@@ -250,11 +255,18 @@ def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | Non
 
 
 def unpack(results: list[Result] | None, contents: dict[str, bytes], folder: Path) -> list[Result] | None:
-    """The results with their files in a new folder."""
+    """The results with their files in the folder, in which nothing else lies then."""
+    empty(folder)
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return _moved(results, lambda path: folder / path)
+
+
+def empty(folder: Path) -> None:
+    """Removes what is in it; a folder for each row would take longer than many a row."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[Result] | None:
