@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -25,12 +25,12 @@ from inkwash.cli.batch import Outcome, Row, make_row
 from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.extras import require
-from inkwash.progress import Note, Preview, Progress
+from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone
 
 RESTARTS = 10  # of a training whose processes die
-# reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 it takes for an address in the network
+# reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 would become its network's address
 ALONE = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 CHUNK = 2**24  # bytes of results that an actor sends at once
 BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
@@ -61,20 +61,26 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
     try:
-        with redirect_stdout(_Results(sys.stdout)):
+        out, error = sys.stdout, sys.stderr
+        with redirect_stdout(_Ours(out, error)), redirect_stderr(_Ours(error, error)):
             yield ray
     finally:
         ray.shutdown()
 
 
-class _Results(io.TextIOBase):
-    """Standard output without what Ray's own threads say, which goes to standard error."""
+class _Ours(io.TextIOBase):
+    """A stream without what Ray's own threads say: of the processes' lines, ours go to standard error."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO, error: TextIO) -> None:
+        self.stream, self.error = stream, error
 
     def write(self, text: str) -> int:
-        return (sys.stderr if threading.current_thread().name.startswith("ray_") else self.stream).write(text)
+        if not threading.current_thread().name.startswith("ray_"):
+            return self.stream.write(text)
+        for line in text.splitlines():
+            _, ours, said = line.partition("inkwash: ")
+            self.error.write(f"{ours}{said}\n" if ours else "")
+        return len(text)
 
     def flush(self) -> None:
         self.stream.flush()
@@ -142,7 +148,9 @@ def _stream(
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
     items = [{"row": pickle.dumps((place, row))} for place, row in enumerate(rows)]
-    made = data.from_items(items, override_num_blocks=-(-len(items) // per_block)).map_batches(
+    source = data.from_items(items, override_num_blocks=-(-len(items) // per_block))
+    del items  # which lie in the object store now
+    made = source.map_batches(
         Maker,
         batch_size=None,
         batch_format="pyarrow",
@@ -290,6 +298,8 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
         room = sum(node["Resources"].get(name, 0) // count for node in ray.nodes() for name, count in wanted.items())
         if workers > room:
             raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
+        if any(ray.available_resources().get(name, 0) < workers * count for name, count in wanted.items()):
+            say("the cluster is busy: the training begins when there is room for it")
         gpu = "GPU" in wanted
         storage = os.path.abspath(storage)
         result = TorchTrainer(
