@@ -86,19 +86,18 @@ class _Ours(io.TextIOBase):
         self.stream.flush()
 
 
-def check_address(on: str) -> None:
-    """UserError for one that is none."""
+def check(on: str, device: str | None) -> None:
+    """UserError for an address that is none, and for one GPU among those that Ray gives away."""
     host, _, port = on.removeprefix("ray://").rpartition(":")
     if on != "ray" and not (on.startswith("ray://") and host and port.isdecimal()):
         raise UserError(f"--on {on}: give ray, or ray://HOST:PORT")
+    if device not in (None, "cpu", "cuda"):
+        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
 
 
 def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
     """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
-    device = machine["device"] or "cpu"
-    if device not in ("cpu", "cuda"):
-        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
-    wanted = {"GPU": 1.0} if device == "cuda" else {"CPU": float(machine["threads"] or 1)}
+    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(machine["threads"] or 1)}
     ((name, count),) = wanted.items()
     if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
         raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
@@ -290,6 +289,7 @@ def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[R
 def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None], folder: Path) -> None:
     """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
     they go on from the checkpoint in the folder, which all machines must see."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # importing torch may take a minute
     with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer

@@ -286,6 +286,7 @@ def doctor() -> None:
     add("tensorboard", "logs of trainings")
     add("fastapi", "inkwash studio")
     add("psycopg", "inkwash studio --store postgresql://...")
+    add("ray", "--on ray")
     npm, names = shutil.which("npm"), ", ".join(shipped())
     table.add_row("npm", "yes" if npm else "missing", "inkwash data", "" if npm else "install Node.js")
     table.add_row("models", names or "missing", "", "" if names else "pip install --force-reinstall inkwash")

@@ -142,7 +142,7 @@ def perform(
     if sprite and (table is None or only_plan):
         raise UserError("--sprite is made of the rows of a table: give one with --csv, and leave --plan out")
     if on is not None:
-        check_on(on, verb, table, sprite, bool(only_plan))
+        check_on(on, machine["device"], verb, table, sprite, bool(only_plan))
     elif workers is not None:
         raise UserError("--workers means nothing without --on: torchrun starts as many as it is told")
     available(system)
@@ -177,9 +177,11 @@ def perform(
         clock.show()
 
 
-def check_on(on: str, verb: Verb, table: Path | None, sprite: bool, only_plan: bool) -> None:
+def check_on(
+    on: str, device: str | None, verb: Verb, table: Path | None, sprite: bool, only_plan: bool
+) -> None:  # fmt: skip
     """UserError for what means nothing on a cluster."""
-    cluster.check_address(on)
+    cluster.check(on, device)
     if not verb.lasting and table is None:
         raise UserError("--on spreads the rows of a table over machines: give one with --csv")
     for name, given in (("--sprite", sprite), ("--plan", only_plan)):
