@@ -18,7 +18,7 @@ from inkwash.systems.base import Result
 from tests.house import path_with_points
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-RECIPE = 'task = "points"\n[fit]\nsteps = 30\nlearning_rate = 3e-3\ngrad_accumulation = 2\ncheckpoint_minutes = 0\n'
+RECIPE = 'task = "points"\n[fit]\nsteps = 30\nlearning_rate = 3e-3\nbatch_size = 8\ngrad_accumulation = 2\ncheckpoint_minutes = 0\n'
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +121,13 @@ def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
 
 @needs_ray
 def test_a_training_is_that_of_torchrun_though_a_node_dies(start, nodes, place):
-    (place / "long.toml").write_text(RECIPE.replace("30", "400"))
+    (place / "long.toml").write_text(RECIPE.replace("30", "100"))
     process = start("-m", "inkwash", "train", "long.toml", "--out", "on-ray", "--on", nodes.address, "--workers", 2)
     while len(list((place / "on-ray").glob("checkpoints/*.json"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     nodes("kill")
+    assert process.poll() is None
     nodes("add")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "inkwash"]
     peer = start(*torchrun, "train", "long.toml", "--out", "by-torchrun")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import pickle
@@ -27,7 +28,7 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
-from inkwash.training.distributed import ProcessGone
+from inkwash.training.distributed import ProcessGone, rank
 
 RESTARTS = 10  # of a training whose processes die
 # reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 would become its network's address
@@ -60,12 +61,12 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
-    try:
-        out, error = sys.stdout, sys.stderr
-        with redirect_stdout(_Ours(out, error)), redirect_stderr(_Ours(error, error)):
+    out, err = sys.stdout, sys.stderr
+    with redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 class _Ours(io.TextIOBase):
@@ -290,8 +291,9 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
     """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
     they go on from the checkpoint in the folder, which all machines must see."""
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # importing torch may take a minute
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # which says every line twice
     with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
         wanted = resources(ray, machine)
@@ -300,42 +302,47 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
             raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
         if any(ray.available_resources().get(name, 0) < workers * count for name, count in wanted.items()):
             say("the cluster is busy: the training begins when there is room for it")
-        gpu = "GPU" in wanted
-        storage = os.path.abspath(storage)
-        result = TorchTrainer(
-            partial(_process, run, os.getcwd(), Path(storage, "mistake")),
+        gpu, end = "GPU" in wanted, Path(storage, "end.json").absolute()
+        trainer = TorchTrainer(
+            partial(_process, run, os.getcwd(), end),
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=2 * 86_400),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=wanted),
             run_config=RunConfig(
-                name="train", storage_path=storage, failure_config=FailureConfig(max_failures=RESTARTS)
+                name="train", storage_path=str(end.parent), failure_config=FailureConfig(max_failures=RESTARTS)
             ),
-        ).fit()
-    if mistake := result.metrics["mistake"]:
-        raise UserError(mistake)
-    print(result.metrics["text"], end="")
-    if result.metrics["code"]:
-        raise typer.Exit(result.metrics["code"])
-
-
-def _process(run: Callable[[], None], here: str, mistake: Path) -> None:
-    """One process of a training. After a mistake of the user's all are started again, too: then they only tell it."""
-    from ray import train
-
-    from inkwash.cli import message
-    from inkwash.weights.files import atomic
-
-    text, code = io.StringIO(), 0
-    if not mistake.exists():
-        os.chdir(here)
+        )
         try:
-            with redirect_stdout(text):
-                run()
-        except typer.Exit as end:
-            code = end.exit_code
-        except Exception as error:
-            if not isinstance(error, ProcessGone) and (said := message(error)) is not None:
-                with atomic(mistake) as file:
-                    file.write_text(said, encoding="utf-8")
-            raise
-    said = mistake.read_text(encoding="utf-8") if mistake.exists() else ""
-    train.report({"text": text.getvalue(), "code": code, "mistake": said})
+            trainer.fit()
+        except TrainingFailedError as error:
+            why = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the processes died more than {RESTARTS} times ({why:.160}): the same command goes on"
+            ) from None
+        facts = json.loads(end.read_text(encoding="utf-8"))
+    if "mistake" in facts:
+        raise UserError(facts["mistake"])
+    print(facts["text"], end="")
+    if facts["code"]:
+        raise typer.Exit(facts["code"])
+
+
+def _process(run: Callable[[], None], here: str, end: Path) -> None:
+    """One process of a training. After a mistake of the user's Ray starts all again: then there is nothing to do."""
+    from inkwash.cli import message
+    from inkwash.weights.files import save_json
+
+    if end.exists():
+        return
+    os.chdir(here)
+    text, code = io.StringIO(), 0
+    try:
+        with redirect_stdout(text):
+            run()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except Exception as error:
+        if not isinstance(error, ProcessGone) and (said := message(error)) is not None:
+            save_json(end, {"mistake": said})
+        raise
+    if rank() == 0:
+        save_json(end, {"text": text.getvalue(), "code": code})
