@@ -274,5 +274,5 @@ def test_a_parquet_that_is_none_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"lists\.parquet, line 2: a cell of list"):
         Table(tmp_path / "lists.parquet", Generate)
     parquet.write_table(arrow.table({"words": ["a fox"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="unknown column of .*'words'"):
+    with pytest.raises(UserError, match=r"unknown column of .*'words'"):
         Table(tmp_path / "other.parquet", Generate)
