@@ -65,7 +65,7 @@ def install(site: Path) -> dict[str, str]:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy_rows\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[inkwash.systems]\ntoy = toy_rows:SYSTEM\n")
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ.update(PYTHONPATH=path, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(PYTHONPATH=path, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
     return dict(os.environ)
 
 

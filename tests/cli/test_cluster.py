@@ -42,6 +42,7 @@ def start(tmp_path_factory, place):
         "PYTHONPATH": path_with_points(tmp_path_factory.mktemp("site")),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # as the tests beside them
         "TMPDIR": "/tmp",  # a socket's path has 107 bytes at most
     }
 
