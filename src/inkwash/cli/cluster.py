@@ -61,12 +61,30 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
-    out, err = sys.stdout, sys.stderr
-    with redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
+    err = sys.stderr
+    with _own_output() as out, redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_output() -> Iterator[TextIO]:
+    """The process's standard output for us alone: what code below Python writes there, as when a machine is gone, goes
+    to standard error, and no result is mixed with it."""
+    if sys.stdout is not sys.__stdout__:  # somebody has it already
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    descriptor = sys.stdout.fileno()
+    with open(os.dup(descriptor), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as out:
+        os.dup2(2, descriptor)
+        try:
+            yield out
+        finally:
+            out.flush()
+            os.dup2(out.fileno(), descriptor)
 
 
 class _Ours(io.TextIOBase):
