@@ -38,6 +38,8 @@ from inkwash.studio.streams import (
     wait_for_job,
 )
 from inkwash.studio.tables import sha256
+from inkwash.systems import systems
+from inkwash.systems.base import options
 from inkwash.systems.checkpoints.options import PIXELS
 from inkwash.weights.shipped import CHECKPOINTS, ENGINES
 
@@ -334,7 +336,12 @@ def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
         values |= sides(body.size)
     else:
         values |= {"style": style, "transparent": is_transparent, "size": side(body.size)}
-    return {key: value for key, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    known = options(systems()[system].verbs[VERB].request)
+    for name in given:
+        if name not in known:
+            raise APIError(400, f"{name}: {body.model} knows no {name}; leave it out", "invalid_value", name)
+    return given
 
 
 def sides(size: str | None) -> dict[str, int]:

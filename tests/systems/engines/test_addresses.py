@@ -51,7 +51,9 @@ def test_keys_are_found_by_name(monkeypatch):
 @pytest.mark.parametrize("text", ["sk-secret", "sk-secret==", "a=", "a=sécret", "b=secret"])
 def test_what_is_no_key_is_refused_and_not_shown(monkeypatch, text):
     monkeypatch.setenv(KEYS, f"a=good {text}")
-    with pytest.raises(UserError, match=r"INKWASH_ENGINE_KEYS: word 2 is no NAME=KEY of an engine \(known: a\)") as error:
+    with pytest.raises(
+        UserError, match=r"INKWASH_ENGINE_KEYS: word 2 is no NAME=KEY of an engine \(known: a\)"
+    ) as error:
         keys(["a"])
     assert "cret" not in str(error.value)
 

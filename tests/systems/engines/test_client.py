@@ -123,7 +123,7 @@ def test_one_that_is_not_there_is_waited_for(images, monkeypatch):
         engine = Engine("qwen", Address(late.url, MODEL))
 
         def beat(text):
-            if text and not said:  # it comes while it is waited for
+            if text and not any(said):  # it comes while it is waited for
                 late.server_activate()
                 threading.Thread(target=late.serve_forever, args=(0.02,), daemon=True).start()
             said.append(text)

@@ -47,9 +47,7 @@ def ask(address: Address, key: str, path: str, fields: Mapping[str, Any], files:
     return asyncio.run(_ask(address, key, path, fields, files, beat))
 
 
-async def _ask(
-    address: Address, key: str, path: str, fields: Mapping[str, Any], files: Files, beat: Beat
-) -> bytes:
+async def _ask(address: Address, key: str, path: str, fields: Mapping[str, Any], files: Files, beat: Beat) -> bytes:
     failed, pause = None, FIRST_PAUSE
     while True:
         try:

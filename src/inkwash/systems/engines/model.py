@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from PIL import Image, ImageOps
 
-from inkwash.codecs.png import KEY, GeneratedImage
+from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError
 from inkwash.systems.engines.addresses import Address, find, parse
 from inkwash.systems.engines.client import Beat, EngineError, Files, ask
@@ -84,7 +84,9 @@ class Engine:
         if start is not None and hole is not None:  # whatever the engine makes of the mask
             picture = Image.composite(picture.convert("RGBA"), start.convert("RGBA"), hole)
             picture = picture if start.mode == "RGBA" else picture.convert("RGB")
-        return GeneratedImage(picture, self.recipe(fields, size) | {"image": source_facts(image), "mask": source_facts(mask)})
+        return GeneratedImage(
+            picture, self.recipe(fields, size) | {"image": source_facts(image), "mask": source_facts(mask)}
+        )
 
     def recipe(self, fields: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         asked = {"prompt": fields["prompt"], "n": 1, "seed": fields["seed"], "width": size[0], "height": size[1]}
