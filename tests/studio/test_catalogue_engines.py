@@ -1,5 +1,5 @@
-"""An engine beside a studio: its model among the others, by three APIs, by the clients that others use. The studio keeps
-queue, gallery and recipes; the pictures are drawn elsewhere, here by a small server of the protocol."""
+"""An engine beside a studio: its model among the others, by three APIs, by the clients that others use. The studio
+keeps queue, gallery and recipes; the pictures are drawn elsewhere, here by a small server of the protocol."""
 
 import base64
 import io
@@ -314,9 +314,9 @@ EXAMPLE = "as qwen=http://host:8000/v1#Qwen/Qwen-Image"
 @pytest.mark.parametrize(
     ("words", "keys", "line"),
     [
-        ("--engine qwen", "", f"--engine qwen: NAME=URL#MODEL is needed, {EXAMPLE}"),
-        ("--engine emoji=http://h/v1#m", "", "--engine emoji: there is a model 'emoji' already; choose another name"),
-        ("--engine a=http://me:pw@h/v1#m", "", "--engine a: no name or password stands in an address"),
+        ("--engine qwen", "", f"engine qwen: NAME=URL#MODEL is needed, {EXAMPLE}"),
+        ("--engine emoji=http://h/v1#m", "", "engine emoji: there is a model 'emoji' already; choose another name"),
+        ("--engine a=http://me:pw@h/v1#m", "", "engine a: no name or password stands in an address"),
         ("--engine a=http://h/v1#m", "b=sk-1", f"{KEYS}: word 1 is no NAME=KEY of an engine (known: a)"),
         ("--alias x=a", "", "--alias x=a: unknown model 'a'"),
     ],

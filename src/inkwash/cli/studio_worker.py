@@ -91,7 +91,7 @@ def engines_of(engine: list[str] | None, shared: Collection[str]) -> tuple[str, 
 
     found = addresses.parse(engine or ())
     for name in filter(shared.__contains__, found):
-        raise UserError(f"--engine {name}: there is a model '{name}' already; choose another name")
+        raise UserError(f"engine {name}: there is a model '{name}' already; choose another name")
     addresses.keys(found)
     return tuple(engine or ())
 

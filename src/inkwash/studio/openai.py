@@ -336,12 +336,12 @@ def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
         values |= sides(body.size)
     else:
         values |= {"style": style, "transparent": is_transparent, "size": side(body.size)}
-    given = {name: value for name, value in values.items() if value is not None}
+    wanted = {name: value for name, value in values.items() if value is not None}
     known = options(systems()[system].verbs[VERB].request)
-    for name in given:
+    for name in wanted:
         if name not in known:
             raise APIError(400, f"{name}: {body.model} knows no {name}; leave it out", "invalid_value", name)
-    return given
+    return wanted
 
 
 def sides(size: str | None) -> dict[str, int]:

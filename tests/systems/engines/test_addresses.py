@@ -37,7 +37,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(text):
 
 
 def test_a_name_stands_for_one_engine():
-    with pytest.raises(UserError, match="--engine a: given twice"):
+    with pytest.raises(UserError, match="engine a: given twice"):
         parse(["a=http://x/v1#m", "a=http://y/v1#m"])
 
 

@@ -167,6 +167,10 @@ def test_a_model_is_a_name_on_the_disk_and_an_address_in_the_environment(images,
     assert makes(folder) == f"pictures from words, drawn elsewhere by {MODEL}"
     with pytest.raises(UserError, match="the engine qwen is not known here"):
         inkwash.load(folder)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "system.json").write_text('{"system": "engines", "engine": "qwen"}')
+    with pytest.raises(UserError, match="its system.json is broken"):
+        inkwash.load(tmp_path / "broken")
     monkeypatch.setenv(ADDRESSES, text)
     monkeypatch.setenv(KEYS, "qwen=sk-env")
     assert inkwash.load(folder).generate("a fox", **SIZE).size == (32, 16)

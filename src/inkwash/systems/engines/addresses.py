@@ -29,12 +29,12 @@ def parse(texts: Iterable[str]) -> dict[str, Address]:
         if parts is None:
             example = "qwen=http://host:8000/v1#Qwen/Qwen-Image"
             shown = re.match(r"[\w.-]{0,60}", text)  # what follows may have a password
-            raise UserError(f"--engine {shown and shown[0]}: NAME=URL#MODEL is needed, as {example}")
+            raise UserError(f"engine {shown and shown[0]}: NAME=URL#MODEL is needed, as {example}")
         name, url, model = parts.groups()
         if "@" in url:
-            raise UserError(f"--engine {name}: no name or password stands in an address; put a key in {KEYS}")
+            raise UserError(f"engine {name}: no name or password stands in an address; put a key in {KEYS}")
         if name in found:
-            raise UserError(f"--engine {name}: given twice; choose another name for one of them")
+            raise UserError(f"engine {name}: given twice; choose another name for one of them")
         found[name] = Address(url.rstrip("/"), model)
     return found
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError
+from inkwash.systems.base import reading
 from inkwash.systems.engines.addresses import Address, find, parse
 from inkwash.systems.engines.client import Beat, EngineError, Files, ask
 from inkwash.systems.engines.limits import SIDE
@@ -37,8 +38,9 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, device: str, precision: str, runtime: str | None, threads: int | None) -> Self:
-        facts = load_json(folder / "system.json")
-        return cls(facts["engine"], *find(facts["engine"], facts["model"]))
+        with reading(folder):
+            facts = load_json(folder / "system.json")
+            return cls(facts["engine"], *find(facts["engine"], facts["model"]))
 
     def save(self, folder: Path) -> None:
         """Writes what `load` reads: names. The address and the key stay where they are."""
