@@ -177,13 +177,11 @@ def test_a_job_waits_for_an_engine_that_is_busy_and_says_so(web, engine):
     engine.answer = lambda asked: draw(asked) if free.is_set() else Answer(503)
     job = start(web)
 
-    def says_so():
-        now = web.get(f"/api/jobs/{job}").json()
-        return now["progress"] and "is busy (503); it is asked again" in now["progress"]["text"]
-
-    wait_until(says_so)
+    said = ["the engine qwen is busy (503); it is asked again"]
+    wait_until(lambda: web.get(f"/api/jobs/{job}").json()["notes"] == said and len(engine.asked) > 1)
     free.set()
-    assert ended(web, job)["status"] == "done" and len(engine.asked) > 1
+    done = ended(web, job)
+    assert (done["status"], done["notes"]) == ("done", said)
 
 
 def test_a_job_that_is_cancelled_ends_at_the_engine_too(web, engine):

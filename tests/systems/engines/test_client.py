@@ -88,7 +88,7 @@ def test_one_that_is_busy_is_asked_again(images, engine, status):
     images.answer = lambda asked: next(answers) or draw(asked)
     said = []
     assert engine.generate("a fox", **SIZE, beat=said.append).size == (32, 16)
-    assert len(images.asked) == 3 and f"the engine is busy ({status}); it is asked again" in said
+    assert len(images.asked) == 3 and f"is busy ({status})" in said
 
 
 def test_patience_ends(images, engine, monkeypatch):
@@ -130,7 +130,7 @@ def test_one_that_is_not_there_is_waited_for(images, monkeypatch):
 
         assert engine.generate("a fox", **SIZE, beat=beat).size == (32, 16)
         late.shutdown()
-    assert "the engine is not there; it is asked again" in said
+    assert "is not there" in said
 
 
 def test_one_that_stays_away_is_given_up(images, monkeypatch):
@@ -151,7 +151,7 @@ def test_one_that_breaks_off_is_asked_again(images, engine):
     images.answer = lambda asked: next(answers) or draw(asked)
     said = []
     engine.generate("a fox", **SIZE, beat=said.append)
-    assert len(images.asked) == 3 and "the engine broke off its answer; it is asked again" in said
+    assert len(images.asked) == 3 and "broke off its answer" in said
 
 
 def test_what_is_no_http_is_an_answer_that_breaks_off(images, engine, monkeypatch):

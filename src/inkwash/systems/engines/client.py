@@ -25,7 +25,7 @@ MAX_ANSWER = 40_000_000  # bytes
 MAX_MESSAGE = 300  # characters of what an engine says of an error
 BUSY = (408, 425, 429, 502, 503, 504)  # what is worth another try
 
-Beat = Callable[[str], None]  # is told how it goes; it may raise, to end the work at once
+Beat = Callable[[str], None]  # is told why it takes longer, or ""; it may raise, to end the work at once
 Files = Mapping[str, tuple[str, bytes, str]]  # names, contents and media types, by field
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ async def _ask(address: Address, key: str, path: str, fields: Mapping[str, Any],
             failed = failed or now
             if now + wait > failed + PATIENCE:
                 raise EngineError(f"{busy}: try again later, or tell whoever runs the studio") from None
-            await beating(asyncio.sleep(wait), beat, f"the engine {busy}; it is asked again")
+            await beating(asyncio.sleep(wait), beat, str(busy))
             pause = min(2 * pause, LONGEST_PAUSE)
 
 

@@ -23,11 +23,14 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
 
 
 def generate_images(of: int, request: Generate, engine: Engine, context: Context) -> Iterator[Result]:
-    pictures, parts = [], request.subrequests()
+    pictures, parts, told = [], request.subrequests(), set[str]()
     for place, part in enumerate(parts):  # an engine says nothing on the way
 
-        def beat(text: str, done: int = place) -> None:
-            context.tell(Progress(done, len(parts), text))
+        def beat(trouble: str, done: int = place) -> None:
+            if trouble and trouble not in told:
+                told.add(trouble)
+                context.tell(Note(f"the engine {engine.name} {trouble}; it is asked again"))
+            context.tell(Progress(done, len(parts)))
 
         files = {name: getattr(part, name) and context.open(getattr(part, name)) for name in ("image", "mask")}
         picture = engine.generate(
