@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from inkwash.errors import UserError
 
 ADDRESSES, KEYS = "INKWASH_ENGINES", "INKWASH_ENGINE_KEYS"  # variables of the environment: words with blanks between
-FORM = re.compile(r"(\w[\w.-]{0,99})=(https?://[^\s/?#]+[^\s?#]*)#(\S{1,200})", re.ASCII)
+FORM = re.compile(r"(\w[\w.-]{0,99})=(https?://[\w.:[\]-]+(?:/[\w./~%-]*)?)#(\S{1,200})", re.ASCII)
 
 
 class Address(NamedTuple):
@@ -25,18 +26,28 @@ def parse(texts: Iterable[str]) -> dict[str, Address]:
     """What NAME=URL#MODEL says, by name. UserError for another form, and a name that is given twice."""
     found: dict[str, Address] = {}
     for text in texts:
+        start = re.match(r"[\w.-]{0,60}", text)
+        shown = start[0] if start else ""  # what follows may have a password
+        if "@" in text.partition("#")[0]:
+            raise UserError(f"engine {shown}: no name or password stands in an address; put a key in {KEYS}")
         parts = FORM.fullmatch(text)
-        if parts is None:
+        if parts is None or not has_host(parts[2]):
             example = "qwen=http://host:8000/v1#Qwen/Qwen-Image"
-            shown = re.match(r"[\w.-]{0,60}", text)  # what follows may have a password
-            raise UserError(f"engine {shown and shown[0]}: NAME=URL#MODEL is needed, as {example}")
+            raise UserError(f"engine {shown}: NAME=URL#MODEL is needed, as {example}")
         name, url, model = parts.groups()
-        if "@" in url:
-            raise UserError(f"engine {name}: no name or password stands in an address; put a key in {KEYS}")
         if name in found:
             raise UserError(f"engine {name}: given twice; choose another name for one of them")
         found[name] = Address(url.rstrip("/"), model)
     return found
+
+
+def has_host(url: str) -> bool:
+    """Whether it leads to a host, and a port that there may be."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def known() -> dict[str, Address]:

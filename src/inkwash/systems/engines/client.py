@@ -87,7 +87,7 @@ async def post(address: Address, key: str, path: str, fields: Mapping[str, Any],
             client.stream("POST", f"{address.url}/{path}", headers=headers, **body) as response,
         ):
             answer = await read(response)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, UnicodeError) as error:  # the last of a name that is none
         if "CERTIFICATE" in str(error):
             raise EngineError("has a certificate that is not trusted here: SSL_CERT_FILE may name its own") from None
         raise Busy("is not there") from None
