@@ -38,6 +38,7 @@ from inkwash.cli.studio_worker import (
     devices_of,
     engines_of,
     worker,
+    workers,
 )
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -223,6 +224,7 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
 
 
 studio_app.command()(worker)
+studio_app.command()(workers)
 
 
 @studio_app.command()
