@@ -20,6 +20,7 @@ import inkwash
 from inkwash.cli import main
 from inkwash.codecs.png import LABEL, embedded_recipe
 from inkwash.systems.engines.addresses import ADDRESSES, KEYS
+from tests.studio import machines
 from tests.studio.conftest import Running
 from tests.systems.engines import server
 from tests.systems.engines.server import MODEL, Answer, as_json, color, draw
@@ -313,6 +314,20 @@ def test_an_interrupted_job_of_a1111s_is_answered(studio, web, engine):
 
 
 # how it is started
+
+
+def test_a_worker_on_another_machine_stands_before_the_engine(tmp_path, cluster, engine):
+    name = cluster.create()
+    here, key = {ADDRESSES: f"qwen={engine.url}#{MODEL}"}, {KEYS: f"qwen={SECRET}"}
+    with machines.running(tmp_path, cluster.tcp(name), "") as found:
+        url = machines.address(found.start("--port", "0", "--device", "none", **here))
+        found.worker()  # which does not know the engine, and leaves the job
+        found.worker(**here, **key)
+        with httpx.Client(base_url=url, headers={"authorization": f"Bearer {found.key()}"}, timeout=120) as web:
+            job = ended(web, start(web, seed=7))
+    assert job["status"] == "done", job["error"]
+    assert engine.asked[0].headers["authorization"] == f"Bearer {SECRET}"
+    cluster.drop(name)
 
 
 EXAMPLE = "as qwen=http://host:8000/v1#Qwen/Qwen-Image"
