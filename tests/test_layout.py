@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # of a running studio, not of one of its modules
-WHOLE = "crash full_disk fuzz matrix migration page page_checkpoints queue security"
+WHOLE = "crash full_disk fuzz matrix migration page page_checkpoints page_engines queue security"
 
 
 def test_tests_are_found_by_the_name_of_their_module():

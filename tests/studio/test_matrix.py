@@ -20,6 +20,7 @@ from inkwash.weights.shipped import locate
 from tests.studio.conftest import Running, asked, fox, sent
 from tests.systems.checkpoints.test_facts import single
 from tests.systems.detection import toy as boxes
+from tests.systems.engines import server
 from tests.systems.restoration import toy as restoration
 from tests.systems.segmentation import toy
 from tests.weights.test_scan import write
@@ -73,7 +74,13 @@ def routes(tmp):
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
+def engine():
+    with server.running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, engine):
     """One with a model of each system."""
     file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
     cells = tmp_path_factory.mktemp("models") / "masks"
@@ -82,8 +89,9 @@ def studio(tmp_path_factory):
     models = boxes.model(), restoration.upscaler(), restoration.editor(), restoration.cascade()
     for folder, made in zip(folders, models, strict=True):
         made.save(folder)
+    elsewhere = ("--engine", f"there={engine.url}#{server.MODEL}")
     given = [word for path in (file, cells, *folders) for word in ("--model", str(path))]
-    running = Running(tmp_path_factory.mktemp("studio") / "home", *given)
+    running = Running(tmp_path_factory.mktemp("studio") / "home", *given, *elsewhere)
     yield running
     running.stop()
 
@@ -143,7 +151,7 @@ def body(client, system, verb):
     values["folder"] = values["file"]
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
     wanted |= {"data": values["file"]()} if verb == "train" else {}
-    wanted |= {"prompt": "a fox"} if system == "checkpoints" else {}
+    wanted |= {"prompt": "a fox"} if system in ("checkpoints", "engines") else {}
     wanted |= {"task": "restore"} if (system, verb) == ("editing", "edit") else {}
     return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
 

@@ -19,7 +19,7 @@ from inkwash.cli.requests import is_file
 from inkwash.errors import UserError
 from inkwash.systems import available, systems
 from inkwash.systems.base import File, Recorded, Request, Result, Verb, options, resolve
-from inkwash.weights.shipped import is_model, shipped
+from inkwash.weights.shipped import ENGINES, is_model, shipped
 
 GIVE = "put it beside that file, or give its folder with --inputs"  # what is not found
 
@@ -57,7 +57,10 @@ def again(
         target = move(made, target) if itself else move_unused(made, target)
     print(target)
     what = before.what
-    print(f"the same {what}" if same else f"not the same {what}: the file, the model or the machine has changed")
+    why = "the file, the model or the machine has changed"
+    if before.recipe.get("system") == ENGINES:
+        why = f"{before.recipe['engine']} drew it elsewhere, and no engine promises the same"
+    print(f"the same {what}" if same else f"not the same {what}: {why}")
 
 
 def recorded(file: Path) -> Recorded:

@@ -22,7 +22,7 @@ from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, options
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import CHECKPOINTS, find_recipe, locate, queues, recipes, shipped
+from inkwash.weights.shipped import CHECKPOINTS, ENGINES, find_recipe, locate, queues, recipes, shipped
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
@@ -111,7 +111,8 @@ def expand_generate(arguments: list[str]) -> list[str]:
             folder = find_model(model)
             expanded[i] = f"{name}={folder}" if equals else str(folder)
             found[name] = system_of(folder).name
-    return [CHECKPOINTS, *expanded] if found.get("--model") == CHECKPOINTS else arguments
+    system = found.get("--model", "")
+    return [system, *expanded] if system in (CHECKPOINTS, ENGINES) else arguments
 
 
 def find_model(name: str) -> Path:

@@ -28,7 +28,18 @@ from inkwash.cli.studio_places import (
     is_given,
     url_of,
 )
-from inkwash.cli.studio_worker import MODULES, Devices, Memory, Models, Threads, devices_of, worker, workers
+from inkwash.cli.studio_worker import (
+    MODULES,
+    Devices,
+    Engines,
+    Memory,
+    Models,
+    Threads,
+    devices_of,
+    engines_of,
+    worker,
+    workers,
+)
 from inkwash.errors import UserError
 from inkwash.extras import require
 
@@ -66,6 +77,7 @@ def studio(
         ),
     ] = "",
     model: Models = None,
+    engine: Engines = None,
     alias: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=MODEL", help="Another name of a model, as dall-e-3=emoji; may be given again."),
@@ -115,9 +127,12 @@ def studio(
     from inkwash.studio.proxy import LOCAL_PROXIES, check_proxy
     from inkwash.studio.recovery import check_current
     from inkwash.studio.store import Store
+    from inkwash.systems.engines.addresses import parse
     from inkwash.weights.files import lock
 
-    aliases = parse_aliases(alias or (), shared_models(model or ()))
+    shared = shared_models(model or ())
+    engines = engines_of(engine, shared)
+    aliases = parse_aliases(alias or (), {*shared, *parse(engines)})
     check_root_path(root_path)
     for one in allow_origin or ():
         check_origin(one)
@@ -168,6 +183,7 @@ def studio(
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
+            engines=engines,
             aliases=aliases,
             store=url,
             bucket=bucket,

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,15 @@ Devices = Annotated[
     typer.Option(help="cpu, cuda or mps; a worker for each; of a server also none: workers elsewhere draw."),
 ]
 Threads = Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of a worker.")]
+Engines = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=URL#MODEL",
+        envvar="INKWASH_ENGINES",
+        help="An engine that speaks OpenAI's images protocol, as qwen=http://host:8000/v1#Qwen/Qwen-Image: the model "
+        "NAME draws there. INKWASH_ENGINE_KEYS has their keys, NAME=KEY. May be given again.",
+    ),
+]
 Memory = Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")]
 
 
@@ -31,6 +41,7 @@ def worker(
     store: StoreURL = None,
     files: FilesURL = None,
     model: Models = None,
+    engine: Engines = None,
     device: Devices = None,
     threads: Threads = 1,
     memory: Memory = 2000,
@@ -39,8 +50,10 @@ def worker(
     """Draw for the servers that share a database, on this machine, without a server. Ctrl-C or SIGTERM ends it when
     what it draws is done, Ctrl-C again at once; the rest of a job is others'."""
     require("the studio", *MODULES)
+    from inkwash.studio.catalogue import shared_models
     from inkwash.studio.supervisor import Settings, Supervisor
 
+    engines = engines_of(engine, shared_models(model or ()))
     place, url, bucket = given_places(context, home, store, files)
     if not url:
         raise UserError(
@@ -53,6 +66,7 @@ def worker(
         threads=threads,
         memory=memory,
         models=tuple(model or ()),
+        engines=engines,
         store=url,
         bucket=bucket,
     )
@@ -87,6 +101,17 @@ def devices_of(device: list[str] | None) -> tuple[str, ...]:
     for one in device or ():
         check_device(one)
     return tuple(dict.fromkeys(device or ("cpu",)))
+
+
+def engines_of(engine: list[str] | None, shared: Collection[str]) -> tuple[str, ...]:
+    """UserError for what is no address, has another model's name, or has a key that is none."""
+    from inkwash.systems.engines import addresses
+
+    found = addresses.parse(engine or ())
+    for name in filter(shared.__contains__, found):
+        raise UserError(f"engine {name}: there is a model '{name}' already; choose another name")
+    addresses.keys(found)
+    return tuple(engine or ())
 
 
 async def work(supervisor: Any) -> bool:

@@ -76,7 +76,7 @@ from inkwash.systems.pictures.model import (
     weights_hash,
 )
 from inkwash.version import __version__
-from inkwash.weights.shipped import CHECKPOINTS
+from inkwash.weights.shipped import CHECKPOINTS, ENGINES
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -357,7 +357,7 @@ def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> st
     values = values_of(body, model, system, user, engine)
     if isinstance(body, Img2Img):
         mode, picture = body.resize_mode or 0, load_picture(body.init_images[0], "init_images")
-        own = picture.size if system == CHECKPOINTS else None
+        own = None if system == SYSTEM else picture.size
         size = (values["width"], values["height"]) if values.get("width") else own
         picture = reshaped(picture, mode, size)
         if body.mask:
@@ -415,7 +415,7 @@ def values_of(body: Generation, model: str, system: str, user: User, engine: Eng
         raise invalid(f"batch_size x n_iter = {n}: {MAX_EACH} pictures at most", "n_iter")
     folder = engine.catalogue.folder(model, user.id)
     narrowed = limits_of(folder)
-    sampler, grid = sampler_and_grid(body, system, narrowed["grid"].choices)
+    sampler, grid = (None, None) if system == ENGINES else sampler_and_grid(body, system, narrowed["grid"].choices)
     values = {
         "prompt": body.prompt,
         "negative": body.negative_prompt or "",
@@ -430,11 +430,14 @@ def values_of(body: Generation, model: str, system: str, user: User, engine: Eng
     }
     if system == CHECKPOINTS:
         values |= values_of_checkpoint(body, model, folder)
+    elif system == ENGINES:
+        values |= values_of_engine(body, model)
     else:
         values |= values_of_squares(body, narrowed["size"].default)
     # clients send all that there is, whether the model knows it or not; but a prompt was written by somebody
     absent = {name for name, limit in narrowed.items() if limit.absent and name != "prompt"}
-    return {name: value for name, value in values.items() if name not in absent}
+    known = base.options(systems()[system].verbs[VERB].request).keys() - absent
+    return {name: value for name, value in values.items() if name in known}
 
 
 def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
@@ -444,6 +447,15 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
     if clip_skip_of(body):
         raise invalid("CLIP_stop_at_last_layers: the model has no such layers; leave it out", "override_settings")
     return {"style": styles[0] if styles else None, "size": side(body, default_size)}
+
+
+def values_of_engine(body: Generation, model: str) -> dict[str, Any]:
+    hires = isinstance(body, Txt2Img) and body.enable_hr
+    wanted = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
+    for name, value in wanted.items():
+        if value:
+            raise invalid(f"{name}: the engine of {model} has none; leave it out", name)
+    return {"width": body.width or body.height, "height": body.height or body.width}
 
 
 def values_of_checkpoint(body: Generation, model: str, path: Path) -> dict[str, Any]:
@@ -633,6 +645,8 @@ def usual_recipe(row: Any, engine: Engine) -> dict[str, Any]:
         side = narrowed["size"].default if request["image"] is None else None  # else it is of the picture's shape
         usual |= {"width": side, "height": side, "hash": hash_so_far(folder, time.monotonic() + HASHING)}
         edits = narrowed["strength"].absent
+    elif row.system == ENGINES:
+        usual, edits = {"width": None, "height": None}, True
     else:
         config, edits = read_config(folder), False
         usual = {"sampler": default_sampler(config, masked), "steps": config.steps, "guidance": config.guidance}
@@ -648,8 +662,8 @@ def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dic
     return {
         "prompt": first["prompt"],
         "all_prompts": [first["prompt"]] * len(recipes),
-        "negative_prompt": first["negative"],
-        "all_negative_prompts": [first["negative"]] * len(recipes),
+        "negative_prompt": first.get("negative", ""),
+        "all_negative_prompts": [first.get("negative", "")] * len(recipes),
         "seed": first["seed"],
         "all_seeds": seeds,
         "subseed": first["seed"],
@@ -657,13 +671,13 @@ def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dic
         "subseed_strength": 0,
         "width": shape_of(first)[0],
         "height": shape_of(first)[1],
-        "sampler_name": NAMES.get(first["sampler"], first["sampler"]),
-        "cfg_scale": first["guidance"],
-        "steps": first["steps"],
+        "sampler_name": NAMES.get(first.get("sampler", ""), first.get("sampler", "")),
+        "cfg_scale": first.get("guidance"),
+        "steps": first.get("steps"),
         "batch_size": body.batch_size or 1,
         "sd_model_name": first.get("model", row.model),
         "sd_model_hash": text_of(first.get("hash"))[:10],
-        "denoising_strength": first["strength"],
+        "denoising_strength": first.get("strength"),
         "styles": [first["style"]] if first.get("style") else [],
         "clip_skip": first.get("clip_skip", 0) + 1,
         "index_of_first_image": 0,
@@ -694,7 +708,7 @@ def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
     facts = {
         "Steps": recipe.get("steps"),
         "Sampler": NAMES.get(sampler, sampler),
-        "Schedule type": "" if sampler == TUNED else grids.get(grid, [grid])[0],
+        "Schedule type": "" if sampler in (TUNED, "") else grids.get(grid, [grid])[0],
         "CFG scale": recipe.get("guidance"),
         "Seed": recipe.get("seed"),
         "Size": width and f"{width}x{height}",
@@ -788,7 +802,8 @@ def fingerprint(folder: Path) -> str:
 
 def hash_of(folder: Path, until: float) -> str | None:
     """Of a model; None while a large file is read: no longer than until this moment of time.monotonic()."""
-    return hash_so_far(folder, until) if system_of(folder).name == CHECKPOINTS else fingerprint(folder)
+    system = system_of(folder).name
+    return None if system == ENGINES else hash_so_far(folder, until) if system == CHECKPOINTS else fingerprint(folder)
 
 
 def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:

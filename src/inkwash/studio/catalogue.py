@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -160,7 +160,7 @@ def named(model: str | None, folder: Path | None) -> Iterator[None]:
         raise UserError(str(error).replace(str(folder), str(model))) from None
 
 
-def parse_aliases(texts: Sequence[str], shared: Mapping[str, Path]) -> dict[str, str]:
+def parse_aliases(texts: Sequence[str], shared: Collection[str]) -> dict[str, str]:
     """What NAME=MODEL says, by name. UserError for another form, a name that is taken, and a model not there."""
     found: dict[str, str] = {}
     for text in texts:

@@ -26,7 +26,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import load_image as load_image
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
-from inkwash.weights.shipped import CHECKPOINTS, shipped
+from inkwash.weights.shipped import CHECKPOINTS, ENGINES, shipped
 
 try:
     import anyio
@@ -150,7 +150,7 @@ class AsyncStudio:
         self.url, headers = _address(url, key)
         self.timeout, self._has_answered = timeout, False
         self._blocking: Studio | None = None
-        self._checkpoints: set[str] = set()  # names of models
+        self._systems: dict[str, str] = {}  # of names of models that others than pictures draw by
         self._fields: dict[tuple[str, str], dict[str, schemas.VerbField]] = {}  # of each verb, by name
         timeouts = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeouts, transport=transport)
@@ -199,10 +199,10 @@ class AsyncStudio:
 
     async def _system_of(self, model: str | None) -> str:
         """Which makes pictures by this model."""
-        if isinstance(model, str) and model not in self._checkpoints and model not in shipped():  # else it is a path
-            found = [one for one in await self.models() if one.system == CHECKPOINTS]
-            self._checkpoints = {name for one in found for name in (one.name, *one.aliases)}
-        return CHECKPOINTS if model in self._checkpoints else "pictures"
+        if isinstance(model, str) and model not in self._systems and model not in shipped():  # else it is a path
+            found = [one for one in await self.models() if one.system in (CHECKPOINTS, ENGINES)]
+            self._systems = {name: one.system for one in found for name in (one.name, *one.aliases)}
+        return self._systems.get(str(model), "pictures")
 
     async def run(
         self,

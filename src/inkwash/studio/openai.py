@@ -38,8 +38,10 @@ from inkwash.studio.streams import (
     wait_for_job,
 )
 from inkwash.studio.tables import sha256
+from inkwash.systems import systems
+from inkwash.systems.base import options
 from inkwash.systems.checkpoints.options import PIXELS
-from inkwash.weights.shipped import CHECKPOINTS
+from inkwash.weights.shipped import CHECKPOINTS, ENGINES
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 TIMEOUT = 600.0  # seconds that a request waits for its pictures
@@ -48,7 +50,7 @@ URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
 VARIATION = 0.5  # how much of a picture changes in a variation
 HARD_WIRED = ("dall-e-", "gpt-image-")  # what the names begin with of which clients know no others
 SYSTEM, VERB = "pictures", "generate"
-SYSTEMS = (SYSTEM, CHECKPOINTS)  # which have that verb
+SYSTEMS = (SYSTEM, CHECKPOINTS, ENGINES)  # which have that verb
 MAX_EACH = 10  # pictures of one request
 MAX_SIDE = 1024  # of a square
 MAX_CHECKPOINT_SIDE = 2048
@@ -170,7 +172,7 @@ def models_of(user: User, engine: Engine) -> dict[str, Path]:
 def system_of_model(model: str | None, user: User, engine: Engine) -> str:
     """Of a name or an alias; the first where there is no such model, which then says so."""
     name = engine.catalogue.real_name(model or "", user.id)
-    return CHECKPOINTS if name in engine.catalogue.of_system(CHECKPOINTS, user.id) else SYSTEM
+    return next((one for one in SYSTEMS if name in engine.catalogue.of_system(one, user.id)), SYSTEM)
 
 
 def names_of(user: User, engine: Engine) -> list[str]:
@@ -315,7 +317,7 @@ def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
     """What the verb is asked."""
     values = {
         "prompt": body.prompt,
-        "negative": body.negative_prompt,
+        "negative": body.negative_prompt or None,
         "model": body.model,
         "n": body.n,
         "seed": body.seed,
@@ -326,7 +328,7 @@ def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
     }
     style = None if body.style in ("vivid", "natural") else body.style
     is_transparent = body.background == "transparent"
-    if system == CHECKPOINTS:
+    if system != SYSTEM:
         for name, given in (("style", style), ("background", is_transparent)):
             if given:
                 message = f"{name}: {body.model} knows no {getattr(body, name)}; leave it out"
@@ -334,7 +336,12 @@ def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
         values |= sides(body.size)
     else:
         values |= {"style": style, "transparent": is_transparent, "size": side(body.size)}
-    return {key: value for key, value in values.items() if value is not None}
+    wanted = {name: value for name, value in values.items() if value is not None}
+    known = options(systems()[system].verbs[VERB].request)
+    for name in wanted:
+        if name not in known:
+            raise APIError(400, f"{name}: {body.model} knows no {name}; leave it out", "invalid_value", name)
+    return wanted
 
 
 def sides(size: str | None) -> dict[str, int]:

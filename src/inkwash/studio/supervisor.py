@@ -27,6 +27,8 @@ from inkwash.studio.metrics import Metrics
 from inkwash.studio.news import News
 from inkwash.studio.processes import STOP_TIMEOUT, log_output, say, stop
 from inkwash.studio.store import STORE, Store
+from inkwash.systems.engines.addresses import ADDRESSES
+from inkwash.systems.engines.model import save_all
 from inkwash.weights.shipped import shipped
 
 LOG = logging.getLogger("inkwash.studio")
@@ -57,6 +59,7 @@ class Settings:
     aliases: Mapping[str, str] = field(default_factory=dict)  # what else models may be called
     store: str = field(default="", repr=False)  # the URL of a PostgreSQL database, which may have a password
     bucket: str = ""  # the URL of S3-compatible storage, where files are
+    engines: tuple[str, ...] = ()  # NAME=URL#MODEL of models elsewhere
     downloads: str = ""  # the URL at which browsers reach that; none: this server passes files on
 
 
@@ -105,7 +108,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store(settings.home, LOCK_TIMEOUT, settings.store, settings.bucket)
-        self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
+        engines = save_all(settings.engines, settings.home / "engines")
+        self.catalogue = Catalogue(self.store, (*settings.models, *engines), settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
@@ -243,13 +247,14 @@ class Supervisor:
         """The life of one worker; what it held goes back to the queue."""
         state.name, dead = f"{device}-{secrets.token_hex(4)}", True
         self.metrics.starts.labels(device).inc()
+        places = {STORE: self.store.url, FILES: self.settings.bucket, ADDRESSES: " ".join(self.settings.engines)}
         state.process = process = await asyncio.create_subprocess_exec(
             *self._command(state.name, device),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MAX_MESSAGE,
-            env={**os.environ, STORE: self.store.url, FILES: self.settings.bucket},  # which nobody else can read
+            env={**os.environ, **places},  # which nobody else can read
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None

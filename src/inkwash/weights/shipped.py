@@ -12,6 +12,7 @@ FOLDER = Path(__file__).parent
 RECIPES, QUEUE = FOLDER.parent / "recipes", "queue"
 TEXT_ENCODER = FOLDER / "text-encoder"  # of all shipped models of pictures
 CHECKPOINTS = "checkpoints"  # the system of other tools' models
+ENGINES = "engines"  # the system of models elsewhere, of which an address is known
 SINGLE = (
     ".safetensors",
     ".sft",

@@ -8,7 +8,7 @@ import { attempt, quietly, request, say } from "./server.js";
 
 const HOME = "pictures/generate"; // where the address names no other
 const LEFT_OUT = { n: () => 4, size: (usual) => (usual < 256 ? 256 : null) }; // what the page asks for by itself,
-const SLOW = "checkpoints"; // but not of this system
+const SLOW = ["checkpoints", "engines"]; // but not of these systems
 const PAUSE = 400; // milliseconds without a change, then the plan is asked for
 
 const form = document.getElementById("create");
@@ -101,7 +101,7 @@ function narrow() {
   introduce(chosen);
   for (const one of controls) {
     const limit = limits[one.field.name] ?? {};
-    const isLeft = verb.lasting || limit.absent || system.name === SLOW;
+    const isLeft = verb.lasting || limit.absent || SLOW.includes(system.name);
     const preset = isLeft ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
     one.leftOut = preset ?? undefined;
     one.narrow(preset ? { ...limit, default: preset } : limit);
