@@ -32,7 +32,7 @@ from inkwash.training.distributed import ProcessGone, rank
 
 RESTARTS = 10  # of a training whose processes die
 # reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 would become its network's address
-ALONE = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
+ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 CHUNK = 2**24  # bytes of results that an actor sends at once
 BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
 
@@ -46,7 +46,7 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
     import ray
 
-    how = {"log_to_driver": log, "logging_level": logging.ERROR}
+    how: dict[str, Any] = {"log_to_driver": log, "logging_level": logging.ERROR}
     address = on.removeprefix("ray").removeprefix("://")
     try:
         if address:
@@ -73,12 +73,13 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
 def _own_output() -> Iterator[TextIO]:
     """The process's standard output for us alone: what code below Python writes there, as when a machine is gone,
     goes to standard error, and no result is mixed with it."""
-    if sys.stdout is not sys.__stdout__:  # somebody has it already
-        yield sys.stdout
+    stdout = sys.stdout
+    if stdout is not sys.__stdout__:  # somebody has it already
+        yield stdout
         return
-    sys.stdout.flush()
-    descriptor = sys.stdout.fileno()
-    with open(os.dup(descriptor), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as out:
+    stdout.flush()
+    descriptor = stdout.fileno()
+    with open(os.dup(descriptor), "w", encoding=stdout.encoding, errors=stdout.errors) as out:
         os.dup2(2, descriptor)
         try:
             yield out
