@@ -73,9 +73,9 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
 def _own_output() -> Iterator[TextIO]:
     """The process's standard output for us alone: what code below Python writes there, as when a machine is gone,
     goes to standard error, and no result is mixed with it."""
-    stdout = sys.stdout
-    if stdout is not sys.__stdout__:  # somebody has it already
-        yield stdout
+    stdout = sys.__stdout__
+    if stdout is None or sys.stdout is not stdout:  # somebody has it already
+        yield sys.stdout
         return
     stdout.flush()
     descriptor = stdout.fileno()
