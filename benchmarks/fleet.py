@@ -1,5 +1,5 @@
-"""A studio of several servers and workers, each in processes and a folder of its own, on PostgreSQL and SeaweedFS; its
-workers draw with the toy system beside this and with what ships."""
+"""A studio of several servers and workers, each in processes and a folder of its own, on PostgreSQL and SeaweedFS.
+Its workers draw with the toy system beside this and with what ships."""
 
 import os
 import random
@@ -20,15 +20,24 @@ sys.path.insert(0, str(HERE.parent))
 
 import httpx  # noqa: E402
 import pytest  # noqa: E402
-from toy import PHASES  # noqa: E402
+from tests.studio import postgresql, s3  # noqa: E402
+from tests.studio.machines import children, install, write_model  # noqa: E402
 
 from inkwash.studio import accounts  # noqa: E402
 from inkwash.studio.errors import APIError  # noqa: E402
 from inkwash.studio.store import Store  # noqa: E402
-from tests.studio import postgresql, s3  # noqa: E402
-from tests.studio.machines import children, install, until, write_model  # noqa: E402
+from toy import PHASES  # noqa: E402
 
-PATIENCE = 600.0  # seconds that anything may take here
+PATIENCE = 1800.0  # seconds that anything may take here, on a machine that is busy
+
+
+def until(true: Callable[[], Any]) -> None:
+    """It looks rarely: what it asks costs what is measured."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.2)
 
 
 class Machine:
@@ -98,7 +107,7 @@ class Fleet:
         self.keeper.start()
 
     def wait(self) -> None:
-        until(lambda: all(machine.is_ready() for machine in (*self.servers, *self.workers)), PATIENCE)
+        until(lambda: all(machine.is_ready() for machine in (*self.servers, *self.workers)))
 
     def _keep(self) -> None:
         while not self.over.wait(0.2):

