@@ -123,6 +123,17 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
         (["--proxy", "--login-header", "X: y"], "letters, digits and hyphens"),
         (["key", "--user", "x"], "never run here"),
         (["link"], "never run here"),
+        (["--files", "file:///srv/files"], "s3://BUCKET/PREFIX is needed"),
+        (["--files", "gs://bucket/files"], "s3://BUCKET/PREFIX is needed"),
+        (["--files", "https://s3.example.org/bucket"], "s3://BUCKET/PREFIX is needed"),
+        (["--files", "/srv/files"], "s3://BUCKET/PREFIX is needed"),
+        (["--files", "s3://key:secret@bucket"], "never in the address"),
+        (["--files", "s3://bucket/files"], "give --store"),
+        (["--files", " "], "--files is empty"),
+        (["--files-url", "https://s3.example.org"], "give --files, too"),
+        (["--files-url", "s3.example.org", "--files", "s3://bucket"], "such as https://s3.example.org"),
+        (["key", "--files", "file:///srv/files"], "s3://BUCKET/PREFIX is needed"),
+        (["backup", "x", "--files", "s3://bucket"], "No such option"),
         (["recover"], "never run here"),
         (["backup", "x"], "there is no database"),
         (["restore", "x"], "there is no database"),
@@ -133,7 +144,7 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
 def test_a_mistake_is_one_line(home, monkeypatch, capsys, words, message):
     assert run(monkeypatch, *words[:1], *words[1:], "--home", home, typed="short\n") == 2
     told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    assert message in told and told.count("\n") == 1 and "secret" not in told.replace("AWS_SECRET", "")
     assert not home.exists()
 
 

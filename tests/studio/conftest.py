@@ -28,10 +28,12 @@ from tests.studio import postgresql, s3
 
 # whose tests hold of both databases: each runs with SQLite, and with PostgreSQL
 BOTH = ("test_store", "test_queue", "test_people", "test_worker", "test_catalogue")
-
+# whose tests hold of a running studio wherever its data are: in a folder, or in PostgreSQL and S3's storage
+ANYWHERE = ("test_security", "test_files_formats")
 
 SERVER_TIME = dialects.server_time
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+IN_A_FOLDER = pytest.mark.parametrize("studio", ["folder"], indirect=True, scope="session")
 
 
 def pytest_generate_tests(metafunc):
@@ -39,6 +41,8 @@ def pytest_generate_tests(metafunc):
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if module in BOTH and "database" not in chosen:
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+    elif module in ANYWHERE and "studio" in metafunc.fixturenames and "studio" not in chosen:
+        metafunc.parametrize("studio", ["folder", "s3"], indirect=True, scope="session")
     elif module == "test_streams":
         metafunc.parametrize("quick", ["sqlite", "postgresql"], indirect=True, scope="session")
     elif module.startswith("test_postgresql"):
@@ -52,11 +56,23 @@ def cluster():
         yield found
 
 
-@pytest.fixture(scope="session", params=["moto", "seaweedfs"])
-def storage(request):
-    """Two servers of S3's protocol: an imitation, and a real one."""
-    with s3.running(request.param) as found:
+@pytest.fixture(scope="session")
+def moto():
+    """A server of S3's protocol that imitates one, and is quick."""
+    with s3.running("moto") as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def seaweedfs():
+    """A real one."""
+    with s3.running("seaweedfs") as found:
+        yield found
+
+
+@pytest.fixture
+def storage(request):
+    return request.getfixturevalue(getattr(request, "param", "moto"))
 
 
 @pytest.fixture(autouse=True)
@@ -95,18 +111,20 @@ def user(store):
 
 
 class Running:
-    """A studio, at `url`. Its data can be looked at through `store`, too. tables: the URL of those in PostgreSQL."""
+    """A studio, at `url`. Its data can be looked at through `store`, too. tables: the URL of those in PostgreSQL;
+    bucket: that of its files in the storage of the environment."""
 
-    def __init__(self, home: Path, *options: str, tables: str = "") -> None:
-        self.home, self.options, self.tables = home, options, tables
+    def __init__(self, home: Path, *options: str, tables: str = "", bucket: str = "") -> None:
+        self.home, self.options = home, options
+        self.env = {"INKWASH_STORE": tables, "INKWASH_FILES": bucket}
         self.start()
-        self.store = Store(home, url=tables)
+        self.store = Store(home, url=tables, bucket=bucket)
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "inkwash", "studio", "--home", str(self.home), "--port", "0", *self.options]
 
     def start(self) -> None:
-        env = {**os.environ, "INKWASH_STORE": self.tables} if self.tables else None
+        env = os.environ | {name: url for name, url in self.env.items() if url}
         self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True, env=env)
         self.link = re.search(r"http\S+", self.process.stdout.readline())[0]
         self.url = self.link.partition("/#")[0]
@@ -158,10 +176,19 @@ def clients_are_closed(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory):
-    running = Running(tmp_path_factory.mktemp("studio") / "home")
-    yield running
-    running.stop()
+def studio(request, tmp_path_factory):
+    home = tmp_path_factory.mktemp("studio") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        if getattr(request, "param", "folder") == "folder":
+            running = Running(home)
+        else:
+            cluster, storage = request.getfixturevalue("cluster"), request.getfixturevalue("moto")
+            for name, value in storage.env.items():
+                patch.setenv(name, value)
+            running = Running(home, tables=cluster.url(cluster.create()), bucket=f"s3://{storage.create()}/inkwash")
+        yield running
+        running.stop()
+        running.store.engine.dispose()
 
 
 class Quick:

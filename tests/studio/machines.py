@@ -46,16 +46,22 @@ def write_model(folder: Path, weights: str = "ink", system: str = "gate") -> Pat
 class Machines:
     """Those of one studio, each with a folder of its own; in its database anna has an account."""
 
+    store: Store
+    user: str
+
     def __init__(self, folder: Path, tables: str, bucket: str) -> None:
         self.folder, self.tables, self.bucket, self.processes = folder, tables, bucket, []
-        self.store = Store(folder / "test", url=tables, bucket=bucket)
-        self.user = accounts.add_user(self.store, "anna", None).id
         self.site, self.gate = install(_made(folder / "site")), _made(folder / "gate")
         self.model = write_model(folder / "models" / "toy")
 
+    def connect(self, home: str = "home") -> None:
+        """To the database, which has its tables after that."""
+        self.store = Store(self.folder / home, url=self.tables, bucket=self.bucket)
+        self.user = accounts.add_user(self.store, "anna", None).id
+
     def start(self, *words: str, source: str = "", model: Path | None = None, home: str = "", **env: str):
         """A process of `inkwash studio` with these words. source: of inkwash, in place of this one's."""
-        home = home or f"home{len(self.processes)}"
+        home = home or (f"home{len(self.processes)}" if self.bucket else "home")  # without a bucket all share it
         path = os.pathsep.join(filter(None, [str(self.site), source, os.environ.get("PYTHONPATH", "")]))
         env = {**os.environ, "PYTHONPATH": path, "GATE": str(self.gate), "INKWASH_STORE": self.tables, **env}
         env |= {"INKWASH_FILES": self.bucket}
@@ -74,6 +80,10 @@ class Machines:
         if verb == "train":
             new = new._replace(request={"model": "toy"})
         return self.store.submit(self.user, new).id
+
+    def key(self) -> str:
+        """Of who runs the studio."""
+        return accounts.issue(self.store, accounts.local_user(self.store).id, "key")
 
     def begun(self) -> list[str]:
         file = self.gate / "begun"
@@ -121,8 +131,11 @@ def _made(folder: Path) -> Path:
 
 
 @contextmanager
-def running(folder: Path, tables: str, bucket: str):
+def running(folder: Path, tables: str, bucket: str, opened: bool = True):
+    """opened: by this process, too, before any other has made the tables."""
     found = Machines(folder, tables, bucket)
+    if opened:
+        found.connect("test" if bucket else "home")
     try:
         yield found
     finally:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import queue
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -34,35 +38,22 @@ class Storage:
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
         end = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(self.url)
-                if self.kind == "moto":
-                    return self.create_again()
-                if self.has_volumes():
-                    return None
-            except httpx.HTTPError:
-                pass
+        while not self.is_writable():
             if time.monotonic() > end or self.process.poll() is not None:
                 raise TimeoutError((self.folder / "log").read_text()[-2000:])
             time.sleep(0.05)
 
-    def create_again(self) -> None:
-        """The buckets that moto has forgotten with its process."""
-        with closing(self.client()) as client:
-            for number in range(self.count):
-                client.create_bucket(Bucket=f"studio{number + 1}")
-
-    def has_volumes(self) -> bool:
-        """Whether something can be written."""
-        from botocore.exceptions import ClientError
+    def is_writable(self) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
+            httpx.get(self.url)  # which is quicker to be refused
             with closing(self.client()) as client:
-                client.create_bucket(Bucket="first")
+                with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+                    client.create_bucket(Bucket="first")
                 client.put_object(Bucket="first", Key="try", Body=b"x")
-        except ClientError as error:
-            return "BucketAlready" in str(error)
+        except (httpx.HTTPError, BotoCoreError, ClientError):
+            return False
         return True
 
     def stop(self) -> None:
@@ -94,6 +85,73 @@ class Storage:
             client.put_object(Bucket=bucket, Key=name, Body=data)
 
 
+class Gate(ThreadingHTTPServer):
+    """Stands before a storage, at `url`: passes on what it is asked, keeps it waiting, or refuses what would write.
+
+    passing  cleared, it keeps all waiting
+    refusal  status and code with which it answers what would write
+    came     of each request its method and path
+    """
+
+    daemon_threads, block_on_close = True, False
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.behind, self.url = storage.url.removeprefix("http://"), f"http://127.0.0.1:{self.server_port}"
+        self.passing, self.came = threading.Event(), queue.Queue[str]()
+        self.refusal: tuple[int, str] | None = None
+        self.passing.set()
+        self.thread = threading.Thread(target=self.serve_forever)
+        self.thread.start()
+
+    def handle_error(self, request: object, address: object) -> None:
+        """Who asked has not waited."""
+
+    def stop(self) -> None:
+        self.passing.set()
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class Passing(BaseHTTPRequestHandler):
+    server: Gate
+    protocol_version = "HTTP/1.1"
+
+    def handle_expect_100(self) -> bool:
+        self.server.passing.wait()
+        return super().handle_expect_100()
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.came.put(f"{self.command} {self.path}")
+        self.server.passing.wait()
+        if self.server.refusal is not None and self.command in ("PUT", "POST"):
+            status, code = self.server.refusal
+            self.answer(
+                status, {}, f"<Error><Code>{code}</Code><Message>{code}: there is no room</Message></Error>".encode()
+            )
+            return
+        with closing(HTTPConnection(self.server.behind, timeout=60)) as behind:
+            said = {name: value for name, value in self.headers.items() if name not in ("Expect", "Connection")}
+            behind.request(self.command, self.path, body, said)
+            answer = behind.getresponse()
+            self.answer(answer.status, dict(answer.headers), answer.read())
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            if name not in ("Transfer-Encoding", "Connection", "Server", "Date"):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words: object) -> None:
+        """Says nothing."""
+
+
 def free_port(start: int = 20_000) -> int:
     """One below those that systems give out, as SeaweedFS takes the one 10,000 above, too."""
     return next(port for port in range(start + os.getpid() % 5000, 35_000) if is_free(port))
@@ -119,9 +177,13 @@ def weed(port: int, folder: Path) -> list[str]:
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "data").mkdir()
+    (folder / "master.toml").write_text(
+        "[master.volume_growth]\ncopy_1 = 1\n"
+    )  # a bucket takes one volume, not seven
     kinds = ("master", "volume", "filer")
     options = [f"-{kind}.port={free_port(20_100 + 100 * i)}" for i, kind in enumerate(kinds)]
-    options += [f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", f"-dir={folder / 'data'}", "-volume.max=100"]
+    options += [f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", f"-dir={folder / 'data'}", "-volume.max=0"]
+    options += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # whose ports are fixed
     options += ["-master.volumeSizeLimitMB=16", "-volume.minFreeSpace=1MiB", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     return [found, "server", "-s3", *options]
 

@@ -2,9 +2,11 @@
 
 import datetime
 import hashlib
+import queue
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -18,10 +20,13 @@ from inkwash.studio.errors import StorageUnusable
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import NewJob, NewResult, Store
 from tests.studio import s3
-from tests.studio.conftest import Running, asked, fox
+from tests.studio.conftest import Quick, Running, asked, fox
 from tests.studio.test_postgresql import at_once
 from tests.studio.test_store import drawn, png, sha256, upload
 from tests.studio.test_worker import Painter, working
+
+BOTH = pytest.mark.parametrize("storage", ["moto", "seaweedfs"], indirect=True)  # the imitation, and a real one
+REAL = pytest.mark.parametrize("storage", ["seaweedfs"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,7 @@ def later(store, monkeypatch, days=2):
 # what is there
 
 
+@BOTH
 def test_what_one_server_keeps_another_reads_and_what_it_deletes_is_gone(storage, place, store, other, user):
     _, (result,) = drawn(store, user, shade=5)
     content = sha256(result)
@@ -85,12 +91,7 @@ def test_what_one_server_keeps_another_reads_and_what_it_deletes_is_gone(storage
 
 def test_a_studio_and_its_worker_draw_into_the_bucket(cluster, storage, place, tmp_path):
     name = cluster.create()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INKWASH_FILES", f"s3://{place}/inkwash")
-        patch.setattr(
-            "tests.studio.conftest.Store", lambda home, url: Store(home, url=url, bucket=f"s3://{place}/inkwash")
-        )
-        studio = Running(tmp_path / "studio", tables=cluster.tcp(name))
+    studio = Running(tmp_path / "studio", tables=cluster.tcp(name), bucket=f"s3://{place}/inkwash")
     try:
         client = studio.client()
         job = fox(client, model="emoji-fast").json()["id"]
@@ -129,6 +130,7 @@ def test_a_file_that_was_changed_in_the_bucket_is_not_taken_for_the_one_that_it_
     assert not (tmp_path / "in.png").exists()
 
 
+@BOTH
 def test_a_model_is_fetched_by_who_needs_it_and_its_copies_go_when_it_is_deleted(
     storage, place, store, other, user, tmp_path
 ):
@@ -161,6 +163,7 @@ with store.files.stage(b"half kept", ".png"):
 """
 
 
+@BOTH
 def test_what_a_worker_had_put_when_it_was_killed_goes_after_a_day(storage, place, store, user, monkeypatch):
     _, (result,) = drawn(store, user)
     kept = upload(store, user, png(9))
@@ -208,6 +211,7 @@ def test_a_content_that_one_deletes_while_another_keeps_it_stays(store, other, u
 # storage that cannot be used
 
 
+@BOTH
 def test_what_cannot_be_a_bucket_is_one_line(cluster, storage, place, tmp_path, monkeypatch):
     url = cluster.url(name := cluster.create())
     wrong = {
@@ -231,9 +235,8 @@ def test_what_cannot_be_a_bucket_is_one_line(cluster, storage, place, tmp_path, 
     cluster.drop(name)
 
 
+@REAL
 def test_a_bucket_that_may_only_be_read_is_refused(cluster, storage, store, tmp_path, monkeypatch):
-    if storage.kind == "moto":
-        pytest.skip("moto lets everyone write")
     for name, value in s3.READER.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="may be written"):
@@ -264,6 +267,7 @@ def test_a_bucket_is_one_databases_and_a_databases_files_are_in_one_place(
     cluster.drop(name)
 
 
+@BOTH
 def test_two_that_begin_at_once_have_the_bucket_once(cluster, storage, place, tmp_path):
     names = [cluster.create() for _ in range(2)]
     stores = at_once(2, lambda n: Store(tmp_path / str(n), url=cluster.url(names[n]), bucket=f"s3://{place}"))
@@ -271,6 +275,7 @@ def test_two_that_begin_at_once_have_the_bucket_once(cluster, storage, place, tm
     cluster.drop(*names)
 
 
+@REAL
 def test_while_the_storage_is_away_nothing_is_lost(storage, store, user):
     """What a worker has made waits for it; who asks is told; what was deleted meanwhile is deleted."""
     _, (result,) = drawn(store, user)
@@ -298,8 +303,111 @@ def test_while_the_storage_is_away_nothing_is_lost(storage, store, user):
         thread.join(60)
     assert store.job(job).status == "done" and [row.recipe["seed"] for row in store.results_of(job)] == [7, 8]
     store.check()
-    if storage.kind != "moto":  # which forgets everything
-        assert store.read(result.files[0]) == png()
+    assert store.read(result.files[0]) == png()
+
+
+@pytest.fixture
+def gate(storage, store, monkeypatch):
+    """Before the storage of `store`."""
+    found = s3.Gate(storage)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def behind(gate, store, tmp_path):
+    """A server that reaches its bucket through the gate."""
+    return Store(tmp_path / "behind", url=store.url, bucket=store.bucket.url)
+
+
+NO_ROOM = [(507, "XMinioStorageFull"), (403, "QuotaExceeded"), (500, "InternalError"), (403, "AccessDenied")]
+
+
+@pytest.mark.parametrize("refusal", NO_ROOM)
+def test_while_the_bucket_is_full_or_may_only_be_read_nothing_is_lost(storage, place, behind, user, gate, refusal):
+    """SeaweedFS says InternalError where its disk is full."""
+    _, (result,) = drawn(behind, user)
+    job, told = behind.submit(user, asked(n=2)).id, threading.Event()
+
+    def step(seed, number):
+        if (seed, number) == (8, 2):
+            gate.refusal = refusal
+
+    painter = Painter(step)
+    hand, said = working(behind, painter)
+    hand.tell = lambda message: (said.append(message), message["event"] == "storage unusable" and told.set())
+    with ThreadPoolExecutor(1) as pool:
+        step_of_hand = pool.submit(hand.step)
+        try:
+            assert told.wait(60)
+            with pytest.raises(StorageUnusable, match="there is no room") as error:
+                upload(behind, user, png(99))
+            assert error.value.status == 503 and "\n" not in str(error.value)
+            with pytest.raises(StorageUnusable, match="there is no room"):
+                behind.check()
+            assert behind.read(result.files[0]) == png()
+            assert behind.job(job).status == "running"
+        finally:
+            gate.refusal = None
+        assert step_of_hand.result(60)
+    behind.check()
+    results = behind.results_of(job)
+    assert behind.job(job).status == "done" and painter.seeds == [row.recipe["seed"] for row in results] == [7, 8]
+    assert named(storage, place) == {file_of(sha256(row)) for row in [result, *results]}
+    assert not list(behind.home.rglob(".staged-*"))
+
+
+def test_a_slow_storage_is_waited_for_no_longer_than_was_said(store, user, gate, monkeypatch, tmp_path):
+    monkeypatch.setattr(buckets, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(buckets, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(buckets, "TRIES", 2)
+    _, (result,) = drawn(store, user)
+    behind = Store(tmp_path / "behind", url=store.url, bucket=store.bucket.url)
+    gate.passing.clear()
+    gate.came = queue.Queue()
+    with pytest.raises(StorageUnusable):
+        behind.read(result.files[0])
+    assert gate.came.qsize() == 2  # each of them was given up
+    with pytest.raises(StorageUnusable):  # before it may write
+        upload(behind, user, png(5))
+    gate.came = queue.Queue()
+    assert behind.delete(result.id, user) and behind.result(result.id, user) is None
+    assert gate.came.empty()  # who deletes does not wait for what is known to be away; what was meant is swept
+    gate.passing.set()
+    behind.check()
+
+
+def test_others_are_served_while_some_wait_for_the_storage(store, user, gate, monkeypatch, tmp_path):
+    monkeypatch.setattr(buckets, "READ_TIMEOUT", 600)
+    monkeypatch.setattr(buckets, "CALLS", 2)
+    monkeypatch.setattr(buckets, "TURN", 0.0)
+    _, results = drawn(store, user, n=2)
+    studio = Quick(tmp_path / "quick", store=store.url, bucket=store.bucket.url)
+    try:
+        headers = {"authorization": f"Bearer {accounts.issue(store, user, 'key')}"}
+        client = httpx.Client(base_url=studio.url, headers=headers, timeout=60)
+        paths = [f"/api/results/{result.id}/files/0" for result in results]
+        gate.came = queue.Queue()
+        gate.passing.clear()
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(client.get, path) for path in paths]
+            for _ in paths:
+                gate.came.get(timeout=60)
+            refused = client.get(paths[0])
+            assert refused.status_code == 503 and refused.json()["error"]["code"] == "storage_unusable"
+            assert refused.headers["retry-after"] == "2"
+            assert client.post("/api/uploads", files={"files": ("fox.png", png(9))}).status_code == 503
+            for path in ("/api/jobs", "/api/results", f"/api/results/{results[0].id}", "/healthz"):
+                assert client.get(path).status_code == 200
+            assert fox(client).status_code == 202
+            assert not any(one.done() for one in waiting)
+            gate.passing.set()
+            assert [one.result(60).content for one in waiting] == [png(0), png(1)]
+    finally:
+        gate.passing.set()
+        studio.stop()
+        studio.engine.store.engine.dispose()
 
 
 # what may be read by whom
@@ -320,6 +428,7 @@ def ask(store, tmp_path, storage):
     app.state.engine.store.engine.dispose()
 
 
+@BOTH
 def test_downloads_come_from_the_storage_by_addresses_that_only_the_owner_is_given(store, user, ask):
     _, (result,) = drawn(store, user, shade=7)
     accounts.add_user(store, "bob", None)
@@ -337,6 +446,15 @@ def test_downloads_come_from_the_storage_by_addresses_that_only_the_owner_is_giv
     assert ask("anna").delete(f"/api/results/{result.id}").status_code == 204
     assert ask("anna").get(path).status_code == ask("").get(token).status_code == 404
     assert httpx.get(answer.headers["location"]).status_code in (403, 404)  # who may not list is told no more
+
+
+def test_a_part_of_a_file_comes_from_the_storage_and_from_the_studio_the_whole(store, user, ask):
+    _, (result,) = drawn(store, user, shade=7)
+    path, part = f"/api/results/{result.id}/files/0", {"range": "bytes=1-3"}
+    answer = httpx.get(ask("anna").get(path, headers=part).headers["location"], headers=part)
+    assert answer.status_code == 206 and answer.content == b"PNG"
+    answer = ask("anna").get(path, headers={**part, "sec-fetch-mode": "cors"})
+    assert answer.status_code == 200 and answer.content == png(7) and "content-range" not in answer.headers
 
 
 @pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin"])

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from inkwash.errors import UserError
-from inkwash.studio import accounts, dialects, postgresql, sqlite
+from inkwash.studio import accounts, dialects, postgresql, sqlite, worker
 from inkwash.studio import store as module
 from inkwash.studio.auth import SharedBucket
 from inkwash.studio.errors import APIError, DatabaseUnusable
@@ -23,6 +23,7 @@ from inkwash.studio.tables import jobs, models, users
 from tests.studio.conftest import SERVER_TIME, asked
 from tests.studio.postgresql import PASSWORD
 from tests.studio.test_store import drawn, files, keep, png, upload, watch
+from tests.studio.test_worker import Painter, working
 
 MANY = 8
 
@@ -383,6 +384,23 @@ def test_a_lost_connection_is_said_and_the_next_call_has_another(store, user, cl
     store.check()
     cluster.sql(ended)
     assert store.submit(user, asked()).status == "queued"  # one that was lost between two calls is not noticed
+
+
+def test_what_was_drawn_when_the_database_went_is_kept_when_it_is_back(store, user, monkeypatch):
+    monkeypatch.setattr(worker, "RETRY", 0.01)
+    id, add, tried = store.submit(user, asked()).id, store.add, []
+
+    def away(*arguments):
+        tried.append(arguments)
+        if len(tried) < 3:
+            raise DatabaseUnusable("cannot be reached", "database_unreachable")
+        return add(*arguments)
+
+    monkeypatch.setattr(store, "add", away)
+    painter = Painter()
+    working(store, painter)[0].step()
+    assert store.job(id).status == "done" and len(store.results_of(id)) == 1
+    assert painter.seeds == [7] and len(tried) == 3
 
 
 # a database that is none of a studio's, or not this one's

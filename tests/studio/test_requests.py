@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+from dataclasses import MISSING
 
 import httpx
 import pytest
@@ -11,6 +13,9 @@ from starlette.testclient import TestClient
 from inkwash.studio import accounts
 from inkwash.studio.app import create
 from inkwash.studio.engine import Settings
+from inkwash.studio.requests import Needs, chosen, lack, model_names
+from inkwash.systems import systems
+from inkwash.systems.base import options
 from tests.models import wordless
 from tests.studio.conftest import fox
 
@@ -156,3 +161,27 @@ def test_an_animation_has_as_many_pictures_as_are_asked_for(me):
     assert "n = 1: from one prompt to another" in message(me.post(GENERATE, json=film | {"n": 1}))
     eight, sixteen = (me.post("/api/plans/pictures/generate", json=film | n).json()["bytes"] for n in ({}, {"n": 16}))
     assert sixteen == 2 * eight
+
+
+# what a worker must have for them
+
+
+def test_a_worker_of_another_version_or_with_other_models_says_what_it_lacks():
+    request = systems()["pictures"].verbs["generate"].request(prompt="a fox", steps=30)
+    needs = Needs("pictures", "generate", chosen(request), {"emoji": "a" * 64})
+    assert {"prompt", "steps"} <= {*needs.options} <= {"prompt", "steps", "n"} and model_names(request) == ["emoji"]
+    for other, hashes, lost in (
+        (needs, {"a" * 64}, ""),
+        (needs, {"b" * 64}, "the model emoji (aaaaaaaaaa)"),
+        (needs._replace(options=["prompt", "sparkle"]), {"a" * 64}, "pictures generate of another version"),
+        (needs._replace(verb="sing"), {"a" * 64}, "pictures sing of another version"),
+        (needs._replace(system="songs"), {"a" * 64}, "songs generate of another version"),
+    ):
+        assert ", ".join(lack(json.dumps(other._asdict()), hashes)).startswith(lost)
+        assert bool(lack(json.dumps(other._asdict()), hashes)) == bool(lost)
+    upscaler = systems()["restoration"].verbs if "restoration" in systems() else {}
+    for verb in upscaler.values():
+        fields = options(verb.request)
+        if "beside" in fields:
+            names = {name: "a" for name, option in fields.items() if option.default is MISSING}
+            assert model_names(verb.request(**names, beside=("b", "c")))[-2:] == ["b", "c"]

@@ -8,7 +8,7 @@ import pytest
 
 from inkwash.cli import main
 from tests.studio import machines as module
-from tests.studio.machines import address, children, until
+from tests.studio.machines import address, children, until, write_model
 
 SKEWED = """import time
 now = time.time
@@ -75,7 +75,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_job_is_others(folder):
 
 
 def test_a_server_ends_its_picture_too_and_one_without_workers_serves(folder):
-    server = folder.start("--port", "0", home="home")
+    server = folder.start("--port", "0")
     url, job = address(server), folder.submit(2)
     until(lambda: folder.begun() == ["0"])
     asked_to_end(folder, server, signal.SIGTERM)
@@ -84,25 +84,29 @@ def test_a_server_ends_its_picture_too_and_one_without_workers_serves(folder):
     assert folder.status(job) == "queued" and len(folder.store.results_of(job)) == 1
     with pytest.raises(httpx.HTTPError):
         httpx.get(url)
-    serves = folder.start("--port", "0", "--device", "none", home="home")
+    serves = folder.start("--port", "0", "--device", "none")
     assert httpx.get(f"{address(serves)}/healthz").json()["status"] == "ok"
     assert folder.status(job) == "queued"
-    folder.worker(home="home")
+    folder.worker()
     assert len(folder.done(job)) == 2 and folder.begun() == ["0", "1"]
     serves.terminate()
     serves.wait(60)
 
 
-def test_a_training_writes_its_checkpoint_and_goes_on_there(folder):
-    job, first = folder.submit(verb="train"), folder.worker(home="home")
-    until(lambda: folder.begun() == ["train"])
+@pytest.mark.parametrize("place", ["folder", "machines"])
+def test_a_training_writes_its_checkpoint_and_goes_on_there_on_another_machine_too(place, request):
+    studio = request.getfixturevalue(place)
+    job, first = studio.submit(verb="train"), studio.worker()
+    until(lambda: studio.begun() == ["train"])
     first.terminate()
     assert first.wait(60) == 0
-    assert folder.status(job) == "queued" and folder.store.results_of(job) == []
-    folder.open("train")
-    folder.worker(home="home")
-    (result,) = folder.done(job)
-    assert result.data == {"times": 2} and folder.begun() == ["train"] * 2
+    assert studio.status(job) == "queued" and studio.store.results_of(job) == []
+    studio.open("train")
+    studio.worker()
+    (result,) = studio.done(job)
+    assert result.data == {"times": 2} and studio.begun() == ["train"] * 2
+    if place == "machines":
+        until(lambda: studio.store.bucket.tag(f"runs/{job}.zip") is None)
 
 
 def test_a_database_that_is_away_is_waited_for_and_who_idles_leaves_without_it(folder, cluster):
@@ -162,3 +166,38 @@ def test_a_worker_says_in_a_line_what_it_needs(tmp_path, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
     assert not (tmp_path / "home" / "studio.db").exists()
+
+
+# models
+
+
+def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_it(folder, capsys, monkeypatch):
+    """It says so once; who runs the studio sees what is waited for; what others can draw is drawn meanwhile."""
+    monkeypatch.setenv("INKWASH_STORE", folder.tables)
+    server = folder.start("--port", "0", "--device", "none")
+    with httpx.Client(base_url=address(server), timeout=60) as client:
+        client.headers["authorization"] = f"Bearer {folder.key()}"
+        folder.open(0, 1, 2)
+        other = write_model(folder.folder / "other" / "toy", "other ink")
+        stranger = folder.worker(model=other)
+        job = client.post("/api/jobs/gate/draw", json={"n": 2}).json()["id"]
+        plain = folder.submit()  # as of an older server: it says nothing of hashes
+        assert folder.done(plain)[0].data == {"weights": "other ink"}
+        said = until(lambda: next((line for line in stranger.stderr if "left to others" in line), ""))
+        assert "jobs that need the model toy (" in said
+        until(lambda: 'inkwash_jobs_without_model{model="toy ' in client.get("/metrics").text)
+        until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)
+        assert folder.status(job) == "queued"
+        assert main(["studio", "workers", "--home", str(folder.folder / "home")]) == 0
+        listed = capsys.readouterr().out.splitlines()
+        assert listed[0].startswith("cpu-") and listed[1] == "1 workers" and len(listed) == 3
+        assert listed[2].startswith("1 jobs wait for the model toy (")
+        folder.worker()
+        assert [result.data for result in folder.done(job)] == [{"weights": "ink"}] * 2
+        until(lambda: "inkwash_workers 2.0" in client.get("/metrics").text)
+        assert "inkwash_jobs_without_model{" not in client.get("/metrics").text
+        folder.store.cancel(folder.submit())
+        stranger.terminate()
+        assert stranger.wait(60) == 0
+        assert "left to others" not in stranger.stderr.read()
+        until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)

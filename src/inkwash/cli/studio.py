@@ -28,7 +28,7 @@ from inkwash.cli.studio_places import (
     is_given,
     url_of,
 )
-from inkwash.cli.studio_worker import MODULES, Devices, Memory, Models, Threads, devices_of, worker
+from inkwash.cli.studio_worker import MODULES, Devices, Memory, Models, Threads, devices_of, worker, workers
 from inkwash.errors import UserError
 from inkwash.extras import require
 
@@ -208,6 +208,7 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
 
 
 studio_app.command()(worker)
+studio_app.command()(workers)
 
 
 @studio_app.command()

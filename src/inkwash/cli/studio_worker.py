@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from inkwash.cli.studio_log import logging_to
-from inkwash.cli.studio_places import FilesURL, Home, StoreURL, given_places
+from inkwash.cli.studio_places import FilesURL, Home, StoreURL, existing_store, given_places
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems import MAX_THREADS, check_device
@@ -58,10 +58,28 @@ def worker(
     )
     supervisor = Supervisor(settings)
     with logging_to(place, log):
-        print(f"Drawing on {', '.join(settings.devices)} for the studio in {supervisor.store.backend.name}")
+        assert supervisor.store.postgresql is not None
+        print(f"Drawing on {', '.join(settings.devices)} for the studio in {supervisor.store.postgresql.name}")
         print("Ctrl-C stops it when what is drawn is done, and again at once.", flush=True)
         if not asyncio.run(work(supervisor)):
             raise KeyboardInterrupt
+
+
+def workers(context: typer.Context, home: Home = None, store: StoreURL = None, files: FilesURL = None) -> None:
+    """List the workers of all servers that share a database, and the models that jobs wait for and none has."""
+    require("the studio", *MODULES)
+    from inkwash.studio import fleet
+
+    place, url, bucket = given_places(context, home, store, files)
+    if not url:
+        raise UserError("with SQLite the studio's workers are its server's: /metrics shows them; or give --store")
+    tables = existing_store(place, url, bucket)
+    found = fleet.alive(tables)
+    for row in found:
+        print(f"{row.name}  {row.host}  {row.device}  {row.version}  {len(row.models)} models")
+    print(f"{len(found)} workers")
+    for (name, hash), count in fleet.unserved(tables, found).items():
+        print(f"{count} jobs wait for the model {name} ({hash[:10]}), which no worker has")
 
 
 def devices_of(device: list[str] | None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import inkwash
-from inkwash.studio import a1111, accounts, api, openai, people, verbs
+from inkwash.studio import a1111, accounts, api, fleet, openai, people, verbs
 from inkwash.studio.auth import (
     AT_ONCE,
     LOGINS,
@@ -127,6 +127,8 @@ def add_operations(app: FastAPI) -> None:
         status = "busy" if engine.store.is_busy else "ok" if ready or not engine.workers else "starting"
         try:
             await to_thread.run_sync(engine.store.check)  # which may ask the storage
+            if not engine.workers:  # they are elsewhere
+                ready = len(await to_thread.run_sync(fleet.alive, engine.store))
             status = "disk full" if engine.store.is_full() else status
         except (DatabaseUnusable, StorageUnusable) as error:
             status = error.code.replace("_", " ")
@@ -142,6 +144,11 @@ def add_operations(app: FastAPI) -> None:
             engine.metrics.jobs.labels(status).set(0)
         for status, count in engine.store.count().items():
             engine.metrics.jobs.labels(status).set(count)
+        found = fleet.alive(engine.store)
+        engine.metrics.fleet.set(len(found) or sum(state.ready for state in engine.workers.values()))  # as of SQLite
+        engine.metrics.unserved.clear()
+        for (name, hash), count in fleet.unserved(engine.store, found).items():
+            engine.metrics.unserved.labels(f"{name} {hash[:10]}").set(count)
         return Response(generate_latest(engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +21,16 @@ from inkwash.weights.files import atomic, digest
 
 FILES = "INKWASH_FILES"  # the variable of the environment with the URL of the bucket
 CLOCK = "clock"  # an object that is written to see that this can be done, and what time it is there
-ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model
+ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model, or of a training's checkpoint
+ARCHIVES = ("models", "runs")
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w-][\w.-]*)*)/?", re.ASCII)
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 20  # seconds
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds that one waits until it is reached, and until it says more
 TRIES = 2
+RATE = (
+    10**6
+)  # bytes a second at least that are written: while it is waited for leave to write, no time-out of theirs runs
+CALLS = 8  # at once, of a process: however slow it is, others have threads and connections to the database left
+TURN = 2.0  # seconds that one waits for one of these
 BLOCK = 2**22  # bytes that are read at once
 SIGNED = 300  # seconds in which a download must begin whose address is signed
 
@@ -47,8 +54,9 @@ class Bucket(Files):
 
         limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT, "signature_version": "s3v4"}
         options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-        self.storage = S3FileSystem(config_kwargs={**limits, "retries": {"max_attempts": TRIES}}, **options)
-        self.storage.retries = TRIES
+        self.storage = S3FileSystem(config_kwargs={**limits, "retries": {"total_max_attempts": 1}}, **options)
+        self.storage.retries = TRIES  # of its own, which would be times those of the library below it
+        self.calls = threading.BoundedSemaphore(CALLS)
         self.failure: str | None = None
         self.is_claimed = False
 
@@ -57,6 +65,8 @@ class Bucket(Files):
         """StorageUnusable in place of what the storage says, but for an object that is not there, or is already."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        if not self.calls.acquire(timeout=TURN):
+            raise StorageUnusable("the studio's storage is slow, and too many wait for it already")
         try:
             try:
                 yield
@@ -71,11 +81,13 @@ class Bucket(Files):
                 raise
             self.failure = one_line(error)
             raise StorageUnusable(f"the studio's storage cannot be worked with ({self.failure})") from None
+        finally:
+            self.calls.release()
         self.failure = None
 
     def check(self) -> None:
-        """StorageUnusable if it still cannot be worked with."""
-        if (failure := self.failure) is not None and not self.has(MARK):
+        """StorageUnusable if it still cannot be read, or written."""
+        if (failure := self.failure) is not None and not (self.has(MARK) and self.now()):
             self.failure = failure
             raise StorageUnusable(f"the studio's storage cannot be worked with ({failure})")
 
@@ -88,11 +100,13 @@ class Bucket(Files):
 
     def put(self, name: str, source: Path | bytes, mode: str = "overwrite") -> None:
         with self._checked():
+            size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            limit = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + size / RATE
             try:
                 if isinstance(source, bytes):
-                    self.storage.pipe_file(self.key(name), source, mode=mode)
+                    self.storage.pipe_file(self.key(name), source, mode=mode, timeout=limit)
                 else:
-                    self.storage.put_file(str(source), self.key(name))
+                    self.storage.put_file(str(source), self.key(name), timeout=limit)
             except FileNotFoundError as error:  # no such bucket
                 raise OSError(*error.args) from None
 
@@ -102,9 +116,10 @@ class Bucket(Files):
             self.storage.get_file(self.key(name), str(file))
 
     def remove_object(self, name: str) -> None:
-        """Now, or, if the storage cannot be worked with, when it is swept."""
-        with suppress(FileNotFoundError, StorageUnusable), self._checked():
-            self.storage.rm_file(self.key(name))
+        """Now, or, if the storage cannot be worked with, when it is swept: others wait for who removes."""
+        if self.failure is None:
+            with suppress(FileNotFoundError, StorageUnusable), self._checked():
+                self.storage.rm_file(self.key(name))
 
     # files by content
 
@@ -165,6 +180,12 @@ class Bucket(Files):
         self.remove_object(self.thumbnail_name(sha256))
 
     # models
+
+    def tag(self, name: str) -> str | None:
+        """By which what was put under a name is told from what is put there later; None if nothing was."""
+        with suppress(FileNotFoundError), self._checked():
+            return str(self.storage.info(self.key(name))["ETag"])
+        return None
 
     def put_folder(self, name: str, folder: Path) -> None:
         """A folder as an archive, which is not compressed: weights hardly are smaller for it."""
@@ -237,8 +258,8 @@ class Bucket(Files):
                 found = {}
         for path, facts in found.items():
             *_, parent, last = path.split("/")
-            shape = ARCHIVE if folder == "models" else CONTENT
-            match, place = shape.fullmatch(last), "models" if folder == "models" else last[:2]
+            shape = ARCHIVE if folder in ARCHIVES else CONTENT
+            match, place = shape.fullmatch(last), folder if folder in ARCHIVES else last[:2]
             if match and parent == place and (before is None or facts["LastModified"] < before):
                 yield match[1], path.removeprefix(f"{self.root}/")
 
@@ -258,5 +279,5 @@ def parse(url: str) -> str:
 
 def one_line(error: Exception) -> str:
     """What the storage says, without what its address may have of a password."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()) or ("it takes too long" if isinstance(error, TimeoutError) else repr(error))
     return re.sub(r"//[^/@\s]*@", "//", said)[:300]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -13,12 +15,15 @@ from sqlalchemy import Row
 
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
+from inkwash.studio.hashes import hash_so_far
 from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.files import files_below
 from inkwash.weights.shipped import SNAPSHOT, describe, is_checkpoint, is_model, locate, reference, shipped
+
+HASHING = 10.0  # seconds that one who asks waits for a model to be read
 
 
 class Catalogue:
@@ -31,6 +36,7 @@ class Catalogue:
         self, library: Library, more: Sequence[str | Path] = (), aliases: Mapping[str, str] | None = None
     ) -> None:
         self.library, self.shared, self.aliases = library, shared_models(more), aliases or {}
+        self.hashes: dict[str, str] = {}  # of shared models, as far as they are read
 
     def real_name(self, name: str, user: str) -> str:
         """Of the model that is meant; `name` itself where there is none."""
@@ -48,9 +54,12 @@ class Catalogue:
         return self.library.folder_of(row)
 
     def folder_for(self, job: Row[Any], name: str) -> Path:
-        """The folder of a model that the job names; not of another that has its name since. APIError for one that was
-        deleted."""
-        if name in self.shared:
+        """The folder of a model that the job names; not of another that has its name here, or since. APIError for one
+        that was deleted."""
+        hashes = None if job.needs is None else json.loads(job.needs)["models"]
+        if hashes is not None and name in hashes:
+            return self.shared_folder(self.offered()[hashes[name]])
+        if hashes is None and name in self.shared:
             return self.shared_folder(name)
         row = self.library.model_of(name, job)
         if row is None:
@@ -62,6 +71,26 @@ class Catalogue:
         if not self.shared[name].exists():
             raise APIError(404, f"the model '{name}' is not where it was any more", "model_not_found", "model")
         return self.shared[name]
+
+    def hash(self, name: str, until: float = 0.0) -> str | None:
+        """Of a shared model; None while it is read, no longer than until this moment of time.monotonic()."""
+        found = self.hashes.get(name) or hash_so_far(self.shared[name], until)
+        if found is not None:
+            self.hashes[name] = found
+        return found
+
+    def hashes_of(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of shared models among these, by which workers elsewhere know them; APIError for one that is still
+        read."""
+        found = {name: self.hash(name, time.monotonic() + HASHING) for name in sorted(names) if name in self.shared}
+        for name, hash in found.items():
+            if hash is None:
+                raise APIError(503, f"the model {name} is still being read; try again soon", "model_not_read", wait=5)
+        return {name: hash for name, hash in found.items() if hash is not None}
+
+    def offered(self) -> dict[str, str]:
+        """The names of shared models by their hashes, as far as they are read."""
+        return {hash: name for name in self.shared if (hash := self.hash(name)) is not None}
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
         """The models of one system that this user sees, and where they lie."""

@@ -19,6 +19,7 @@ import inkwash
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
+from inkwash.studio import runs
 from inkwash.studio.catalogue import named
 from inkwash.studio.store import TURN, Store
 from inkwash.systems.base import File, Note, Preview
@@ -63,6 +64,8 @@ class JobContext:
         self.root = self.store.runs / job.id
         if not job.lasting:
             shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
+        else:
+            runs.fetch(self.store, job.id)
         self.inputs: Path = self.root / "in"
         self.folder: Path = self.root / "out"
         for folder in (self.inputs, self.folder):
@@ -162,4 +165,4 @@ class JobContext:
         """Removes the folder, unless the job may go on there."""
         row = self.store.job(self.job.id)
         if row is None or not row.lasting or row.status in ("done", "cancelled"):
-            shutil.rmtree(self.root, ignore_errors=True)
+            runs.remove(self.store, self.job)

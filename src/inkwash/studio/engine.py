@@ -51,8 +51,9 @@ class Engine(Supervisor):
         request = with_seed(request) if getattr(request, "seed", 0) is None else request
         parts = len(request.subrequests())
         facts, model = requests.to_json(request), getattr(request, "model", None)
+        needs = None if self.store.postgresql is None else self.needs_of(system, verb, request)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
-        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash)
+        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash, needs)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
         if job.request_hash not in (None, request_hash):  # none: of an older studio
             message = "this Idempotency-Key was used for another request; take a new one"
@@ -83,6 +84,11 @@ class Engine(Supervisor):
                         raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
                     narrow(verb, request, folder)
         return request, folder
+
+    def needs_of(self, system: str, verb: str, request: Request) -> str:
+        """What a worker elsewhere must have for it, which may be of another version, or have other models."""
+        hashes = self.catalogue.hashes_of(requests.model_names(request))
+        return json.dumps(requests.Needs(system, verb, requests.chosen(request), hashes)._asdict())
 
     def plan_of(self, verb: Verb, request: Request, folder: Path | None) -> Plan:
         with requests.api_errors(verb), named(request.model_name(), folder):

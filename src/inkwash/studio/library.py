@@ -366,14 +366,18 @@ class Library(Database):
             gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~not_deleted())
             deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
             lost = self.files.sweep(named_contents(tx), deleted)
-            unfinished = set(tx.execute(select(jobs.c.id).where(may_go_on())).scalars())
-            job_ids = set(tx.execute(select(jobs.c.id)).scalars())
         lost += self.sweep_models()
-        for folder in self.runs.iterdir():
-            if folder.name in job_ids - unfinished:
-                shutil.rmtree(folder, ignore_errors=True)
+        self.remove_ended_runs()
         self._tighten()
         return lost
+
+    def remove_ended_runs(self) -> None:
+        """Removes the folders of jobs that have ended, on another machine, say."""
+        names = [folder.name for folder in self.runs.iterdir()]
+        with self.reading() as tx:
+            ended = set(tx.execute(select(jobs.c.id).where(jobs.c.id.in_(names), ~may_go_on())).scalars())
+        for name in ended:
+            shutil.rmtree(self.runs / name, ignore_errors=True)
 
     def _tighten(self) -> None:
         """What an older studio left open to others."""
@@ -461,7 +465,9 @@ def erase_text(tx: Connection, job: str) -> None:
     """The words of a job that does not go on; its numbers stay."""
     request = tx.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar_one()
     numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
-    tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None))
+    tx.execute(
+        update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None, needs=None)
+    )
 
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:

@@ -20,4 +20,6 @@ class Metrics:
         self.memory = Gauge("worker_memory_bytes", "Memory of the worker.", ["device"], **more)
         self.models = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
         self.starts = Counter("worker_starts", "Starts of the worker.", ["device"], **more)
+        self.fleet = Gauge("workers", "Workers that are ready, of all servers.", **more)
+        self.unserved = Gauge("jobs_without_model", "Queued jobs of a model that no worker has.", ["model"], **more)
         self.streams = Gauge("streams", "Event streams open.", **more)

@@ -11,13 +11,15 @@ from anyio import to_thread
 from sqlalchemy import ARRAY, Connection, Text, any_, literal, select
 
 from inkwash.studio.dialects import alone, try_alone
-from inkwash.studio.library import Library, not_deleted
-from inkwash.studio.tables import files, models, results, uploads
+from inkwash.studio.library import Library, may_go_on, not_deleted
+from inkwash.studio.tables import files, jobs, models, results, uploads
 
 LOG = logging.getLogger("inkwash.studio")
 FIRST, EVERY = 3600.0, 86400.0  # seconds
 AGE = timedelta(days=1)  # before which a row may still be written, by the storage's own clock
-PARTS = [(kind, f"{i:x}") for kind in ("models", "files", "thumbnails") for i in range(16)]  # by their first digits
+PARTS = [
+    (kind, f"{i:x}") for kind in ("models", "runs", "files", "thumbnails") for i in range(16)
+]  # by their first digits
 
 
 async def watch(library: Library, stopped: Callable[[], bool]) -> None:
@@ -59,6 +61,8 @@ def without_rows(tx: Connection, folder: str, found: Sequence[tuple[str, str]]) 
     ids = any_(literal([id for id, _ in found], ARRAY(Text)))
     if folder == "models":
         queries = [select(models.c.id).where(models.c.id == ids, models.c.deleted.is_(None))]
+    elif folder == "runs":
+        queries = [select(jobs.c.id).where(jobs.c.id == ids, may_go_on())]
     else:
         of_results = select(files.c.sha256).join(results).where(files.c.sha256 == ids, not_deleted())
         queries = [of_results, select(uploads.c.sha256).where(uploads.c.sha256 == ids)]

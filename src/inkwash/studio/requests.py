@@ -8,10 +8,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -19,6 +19,7 @@ from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
 from inkwash.studio.errors import invalid
 from inkwash.studio.schemas import NOT_BOOL, SystemCard, VerbCard, VerbField
+from inkwash.systems import systems
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
 MAX_TEXT = 500  # of a text that has no bound of its own, in characters
@@ -47,6 +48,41 @@ class FileReference(Strict):
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     name: str = Field(max_length=300, description="The path within its folder, if it is of one.")
+
+
+class Needs(NamedTuple):
+    """What a worker must have for a job.
+
+    options  that are not at their defaults: others of a newer version it need not know
+    models   shared ones that it names, with their hashes; workers may call them otherwise
+    """
+
+    system: str
+    verb: str
+    options: list[str]
+    models: dict[str, str]
+
+
+def lack(needs: str, hashes: Container[str]) -> list[str]:
+    """What of a job's `Needs`, as JSON, is not here, where there are models with these hashes, in words."""
+    job = Needs(**json.loads(needs))
+    system = systems().get(job.system)
+    verb = system.verbs.get(job.verb) if system else None
+    if verb is None or not {*job.options} <= options(verb.request).keys():
+        return [f"{job.system} {job.verb} of another version, or what that is installed with"]
+    return [f"the model {name} ({hash[:10]})" for name, hash in job.models.items() if hash not in hashes]
+
+
+def chosen(request: Request) -> list[str]:
+    """The options that are not at their defaults."""
+    fields = options(type(request)).values()
+    return sorted(option.name for option in fields if getattr(request, option.name) != option.default)
+
+
+def model_names(request: Request) -> list[str]:
+    """Of all models that the request names."""
+    named = (request.model_name(), getattr(request, "refiner", None), *getattr(request, "beside", ()))
+    return [name for name in named if name is not None]
 
 
 def system_card(system: System) -> SystemCard:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
+from inkwash.studio import fleet, runs
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
@@ -52,6 +53,7 @@ class NewJob(NamedTuple):
     plan: dict[str, Any] | None = None
     previews: int = 0
     request_hash: str | None = None  # of what was asked for, before a seed was drawn
+    needs: str | None = None
 
     def cost(self) -> float:
         """Planned seconds of a part, or of a turn of a lasting job: to one digit, so that the same request costs the
@@ -76,6 +78,7 @@ class NewResult(NamedTuple):
 class Store(Library):
     _heartbeats: Mapping[Any, float] = {}  # of workers, and when each was first seen by the monotonic clock
     _last_look = 0.0
+    lacking: Collection[str] = ()  # what queued jobs need that the worker has not which last claimed one
     _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
 
     # what users ask for
@@ -185,7 +188,7 @@ class Store(Library):
                 _refund(tx, row)
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
-            shutil.rmtree(self.runs / id, ignore_errors=True)
+            runs.remove(self, row)
         return row is not None
 
     def delete_job(self, id: str, user: str) -> bool:
@@ -246,20 +249,20 @@ class Store(Library):
 
     # what workers do
 
-    def claim(self, worker: str) -> Row[Any] | None:
-        """The next job, now this worker's: see `_waiting`."""
+    def claim(self, worker: str, fits: Callable[[str], bool] | None = None) -> Row[Any] | None:
+        """The next job, now this worker's: see `_waiting`. fits: whether it has what a job needs, or others do it."""
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
-            job = _lock_next(tx)
+            self.lacking = () if fits is None else [needs for needs in fleet.needs(tx) if not fits(needs)]
+            job = _lock_next(tx, self.lacking, fits)
             if job is None:
                 return None
             lock_user(tx, job.user_id)
-            changes = stamp(tx)
-            moment = changes["changed"]
-            lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment, **changes}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease))
+            moment = (changes := stamp(tx))["changed"]
+            lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment}
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease | changes))
             _charge(tx, job, changes["version"])
             return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
 
@@ -267,7 +270,7 @@ class Store(Library):
         """Whether this running job would be the next, if it waited with the others; a lasting one of a user comes
         after what else they wait for."""
         with self.reading() as tx:
-            return tx.scalar(_waiting(job).limit(1)) in (None, job)
+            return tx.scalar(_waiting(job, self.lacking).limit(1)) in (None, job)
 
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
@@ -370,7 +373,7 @@ class Store(Library):
                 tx.execute(of_job.values(**done, status="done", **ENDED, **stamp(tx)))
                 return False
             tx.execute(of_job.values(done))
-            if leave or tx.scalar(_waiting(job.id).limit(1)) != job.id:
+            if leave or tx.scalar(_waiting(job.id, self.lacking).limit(1)) != job.id:
                 _requeue(tx, held_by(worker, job.id), 0)
                 return False
             lock_user(tx, row.user_id)
@@ -421,8 +424,9 @@ class Store(Library):
         return [one.worker for one in late if one.id in taken]
 
 
-def _waiting(also: str | None = None) -> Any:
-    """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`.
+def _waiting(also: str | None = None, lacking: Collection[str] = ()) -> Any:
+    """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`, and without
+    those whose needs are `lacking`.
 
     Of a user's jobs the one with the least left to do is first, lasting ones are last. So that large ones come, too,
     a job counts a tenth (`PATIENCE`) of what its user had been served before it was submitted: one that takes C
@@ -433,15 +437,18 @@ def _waiting(also: str | None = None) -> Any:
     own = (jobs.c.lasting, left + jobs.c.served / PATIENCE, jobs.c.serial)
     before = func.coalesce(func.sum(left).over(partition_by=jobs.c.user_id, order_by=own, rows=(None, -1)), 0.0)
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
+    if lacking:
+        waits = and_(waits, or_(jobs.c.needs.is_(None), jobs.c.needs.not_in(lacking)))
     order = (users.c.served + before + jobs.c.cost, users.c.turn, users.c.id, *own)
     return select(jobs.c.id).join(users).where(waits).order_by(*order)
 
 
-def _lock_next(tx: Connection) -> Row[Any] | None:
+def _lock_next(tx: Connection, lacking: Collection[str], fits: Callable[[str], bool] | None) -> Row[Any] | None:
     """The first that waits, but for those that others are about to begin."""
-    for id in tx.execute(_waiting().limit(MAX_CLAIMS)).scalars().all():
+    for id in tx.execute(_waiting(None, lacking).limit(MAX_CLAIMS)).scalars().all():
         waits = select(jobs).where(jobs.c.id == id, jobs.c.status == "queued")
-        if (job := tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()) is not None:
+        job = tx.execute(waits.with_for_update(skip_locked=True, key_share=True)).first()
+        if job and (fits is None or job.needs is None or fits(job.needs)):  # it may be newer than `lacking`
             return job
     return None
 

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
-from inkwash.studio import orphans
+from inkwash.studio import fleet, orphans
 from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, DatabaseUnusable
 from inkwash.studio.metrics import Metrics
 from inkwash.studio.news import News
+from inkwash.studio.processes import STOP_TIMEOUT, log_output, say, stop
 from inkwash.studio.store import STORE, Store
 from inkwash.weights.shipped import shipped
 
@@ -34,7 +35,6 @@ POLL = 2.0  # seconds between two looks whether the database is back
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
-STOP_TIMEOUT = 3.0  # seconds that a worker has to end when it is not waited for
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Supervisor:
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
-        self.stopping = False
+        self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
         self._news: News | None = None  # to and from other servers, where there may be some
         self._last_error = ""  # of what is tried again and again
@@ -171,8 +171,10 @@ class Supervisor:
             for task in (*supervising, *tasks):
                 task.cancel()
             await asyncio.gather(*supervising, *tasks, return_exceptions=True)
-            with suppress(APIError, sqlite3.Error):  # the next start does it
+            with suppress(APIError, sqlite3.Error):  # the next start does it; who has not reported is forgotten soon
                 await to_thread.run_sync(self.store.truncate_log)
+                if self.store.postgresql is not None:
+                    await to_thread.run_sync(self._report, {})
 
     def leave(self) -> None:
         """Workers are ended at once; what they hold goes back to the queue. A handler of signals may call it, too."""
@@ -181,7 +183,7 @@ class Supervisor:
     async def _drain(self, supervising: Sequence[asyncio.Task[None]]) -> None:
         """Workers end what they are at, and give back the rest of their jobs."""
         for state in self.workers.values():
-            _say(state, "drain")
+            say(state.process, "drain")
         ended = asyncio.gather(*supervising, return_exceptions=True)
         leaving = asyncio.create_task(self.leaving.wait())
         await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -251,10 +253,10 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
         assert process.stdout is not None and process.stderr is not None
-        output = asyncio.create_task(_log_output(process.stderr, state.name))
+        output = asyncio.create_task(log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         if self.stopping:
-            _say(state, "drain")
+            say(state.process, "drain")
         try:
             while line := await process.stdout.readline():
                 self._receive(device, json.loads(line))
@@ -263,7 +265,7 @@ class Supervisor:
             dead = False
             raise
         finally:
-            await _stop(process, 0.0 if self.leaving.is_set() else STOP_TIMEOUT)
+            await stop(process, 0.0 if self.leaving.is_set() else STOP_TIMEOUT)
             await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
             await self._release(state.name, dead)
@@ -302,6 +304,7 @@ class Supervisor:
         options = self.settings
         shared = self.catalogue.shared.items()  # not the options, which may mean other files by now
         models = [f"--model={json.dumps([name, str(path)])}" for name, path in shared if name not in shipped()]
+        models += [f"--hash={json.dumps(one)}" for one in self.catalogue.hashes.items()]  # which took a while to read
         command = [sys.executable, "-m", "inkwash.studio.worker", name, "--home", str(options.home), *models]
         return [*command, "--device", device, "--threads", str(options.threads), "--memory", str(options.memory)]
 
@@ -350,13 +353,14 @@ class Supervisor:
     def _wake(self) -> None:
         """Tells the workers that there is work."""
         for state in self.workers.values():
-            _say(state, "")
+            say(state.process, "")
 
     async def _watch(self) -> None:
         """Once a second: jobs whose worker shows no sign of life, and a clock that was set. What was erased goes from
         the database's log, too. Every ten minutes: uploads that nobody needs; not for an hour after a start, or after
         the clock was set, when their age is not known."""
         skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
+        reported, report_at = dict[str, str](), 0.0
         while True:
             try:
                 own = [state.name for state in self.workers.values()]
@@ -375,39 +379,22 @@ class Supervisor:
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self._sweep)
+                ready = {state.name: device for device, state in self.workers.items() if state.ready}
+                if self.store.postgresql is not None and (ready != reported or time.monotonic() > report_at):
+                    reported, report_at = ready, time.monotonic() + fleet.EVERY
+                    await to_thread.run_sync(self._report, ready)
                 self._last_error = ""
             except Exception as error:  # a full disk, say: the next second may be better
                 self._log_error("watch", error)
             await asyncio.sleep(1)
+
+    def _report(self, ready: Mapping[str, str]) -> None:
+        self.catalogue.offered()  # reads what is not read yet
+        fleet.report(self.store, self.id, ready, self.catalogue.hashes)
 
     def _sweep(self) -> None:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
         if self.store.postgresql is not None:
             self.store.postgresql.empty_buckets(UPLOAD_LIFE)
             self.store.remove_deleted_models()  # copies of what a server elsewhere has deleted
-
-
-async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:
-    """What a worker prints beside its messages goes to the log."""
-    with suppress(ValueError):  # a line without end
-        while line := await lines.readline():
-            LOG.warning(
-                "worker says", extra={"facts": {"worker": worker, "line": line.decode(errors="replace").rstrip()}}
-            )
-
-
-def _say(state: WorkerState, word: str) -> None:
-    """A line to the worker, if there is one."""
-    if state.process is not None and state.process.returncode is None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
-            state.process.stdin.write(f"{word}\n".encode())
-
-
-async def _stop(process: Any, seconds: float) -> None:
-    """Asks a worker to end, by closing its input; kills it if it does not."""
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+            self.store.remove_ended_runs()

@@ -88,6 +88,7 @@ jobs = Table(
     text("system"),
     text("verb"),
     text("model", null=True),
+    text("needs", null=True),  # of whoever draws it, as JSON: see `requests.Needs`
     Column("request", JSON, nullable=False),
     Column("parts", Integer, nullable=False),  # that can be made on their own: see `Request.parts`
     Column("part", Integer, nullable=False),  # the next: so many are done
@@ -165,6 +166,17 @@ shares = Table(
     Column("recipe", Boolean, nullable=False),
     time("created"),
     time("expires", null=True),
+)
+workers = Table(  # of PostgreSQL's servers: see `fleet`
+    "workers",
+    metadata,
+    text("name", primary_key=True),
+    text("supervisor"),
+    text("host"),
+    text("device"),
+    text("version"),
+    Column("models", JSON, nullable=False),  # hashes of shared ones, by name
+    time("seen"),
 )
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,14 @@ from inkwash.codecs.png import embedded_recipe, replace_recipe
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.extras import missing
+from inkwash.studio import runs
 from inkwash.studio.buckets import FILES
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
-from inkwash.studio.errors import APIError, StorageUnusable, is_disk_full
+from inkwash.studio.errors import APIError, DatabaseUnusable, StorageUnusable, is_disk_full
 from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.requests import parse_request
+from inkwash.studio.requests import lack, parse_request
 from inkwash.studio.store import LEASE, STORE, NewResult, Store
 from inkwash.systems import load, systems
 from inkwash.systems.base import File, Request, Result, options, resolve
@@ -113,6 +114,7 @@ class Worker:
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
+        self.said: set[str] = set()  # what it was said that jobs wait for
 
     def warm_up(self) -> None:
         """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
@@ -124,7 +126,9 @@ class Worker:
 
     def step(self) -> bool:
         """Runs the next job; False if there is none."""
-        job = self.store.claim(self.name)
+        hashes = None if self.store.postgresql is None else self.catalogue.offered()
+        job = self.store.claim(self.name, None if hashes is None else lambda needs: not lack(needs, hashes))
+        self.say_lacking(hashes or {})
         if job is None:
             return False
         self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
@@ -149,6 +153,13 @@ class Worker:
             self.notify(job, "left", seconds=self.busy, **self.state())
         return True
 
+    def say_lacking(self, hashes: Container[str]) -> None:
+        """Once, what jobs wait for that is not here, or is another here."""
+        if len(self.catalogue.hashes) == len(self.catalogue.shared):  # else some is still being read
+            for what in {one for needs in self.store.lacking for one in lack(needs, hashes)} - self.said:
+                print(f"left to others: jobs that need {what}", file=sys.stderr)
+                self.said.add(what)
+
     def notify(self, job: Row[Any], event: str, **facts: Any) -> None:
         self.tell({"job": job.id, "user": job.user_id, "event": event, **facts})
 
@@ -171,7 +182,10 @@ class Worker:
         verb = systems()[job.system].verbs[job.verb]
         context = JobContext(self, job)
         try:
-            for part, request in list(enumerate(parse_request(verb, job.request).subrequests()))[job.part :]:
+            values, known = job.request, options(verb.request)
+            if job.needs is not None:  # of another version, perhaps, all of whose other options are at their defaults
+                values = {name: value for name, value in values.items() if name in known}
+            for part, request in list(enumerate(parse_request(verb, values).subrequests()))[job.part :]:
                 context.next_part(part)
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):
@@ -180,6 +194,7 @@ class Worker:
                     elif context.stop_reason == "pause" and result.model is not None:
                         self.save_model_so_far(job, request, result.model, context)
                 if context.stop_reason not in (None, "stop"):
+                    runs.send(self.store, job.id)
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job, leave=self.draining.is_set()):
                     return None
@@ -201,11 +216,14 @@ class Worker:
     def keep(
         self, job: Row[Any], request: Request, part: int, number: int, result: Result, context: JobContext
     ) -> None:
-        """As `save_result`, as often as it takes until the storage can be worked with: what was made is not lost."""
+        """As `save_result`, as often as it takes until storage and database can be worked with: what was made is not
+        lost."""
         while True:
             try:
                 return self.save_result(job, request, part, number, result)
-            except StorageUnusable as error:
+            except (StorageUnusable, DatabaseUnusable) as error:
+                if self.store.postgresql is None:  # SQLite's does not come back
+                    raise
                 self.active = time.monotonic()
                 self.notify(job, "storage unusable", why=str(error))
                 if self.stopping.wait(RETRY):
@@ -333,6 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
     parser.add_argument("--model", action="append", default=[], type=json.loads, help="[name, place] as JSON")
+    parser.add_argument("--hash", action="append", default=[], type=json.loads, help="[name, hash] as JSON")
     args = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
@@ -348,6 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"inkwash: {error}")
     catalogue = Catalogue(store)
     catalogue.shared |= {name: Path(place) for name, place in args.model}
+    catalogue.hashes |= dict(args.hash)
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
