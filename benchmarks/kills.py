@@ -30,7 +30,7 @@ from threading import Lock
 from typing import Any
 
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 import common
 import fleet
@@ -171,6 +171,7 @@ def check(studio: Fleet, accepted: dict[str, dict[str, Any]]) -> dict[str, Any]:
         rows = {row.id: row for row in tx.execute(select(jobs))}
         found = tx.execute(select(results)).all()
         named = {row.result_id: row for row in tx.execute(select(files))}
+        wrong["previews left"] = tx.scalar(text("select count(*) from previews"))
     wrong["jobs lost"] = len(set(accepted) - set(rows))
     wrong["jobs nobody was told of"] = len(set(rows) - set(accepted))
     wrong["jobs not done"] = sum(row.status != "done" for row in rows.values())
@@ -304,33 +305,44 @@ def megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def table(report: dict[str, Any]) -> str:
-    """The figures as a table of Markdown."""
-    rows = []
-    for name in ("toy", "emoji"):
+def kills_table(report: dict[str, Any]) -> str:
+    """Of each run where the kills fell, and what was wrong afterwards, as a table of Markdown."""
+    heads = ["jobs", "pictures", "kills of servers", *(f"in {phase}" for phase in PHASES[1:])]
+    rows = [[*heads, "lost, twice, stuck or wrong", "files without a row, before and after the sweep"]]
+    for name, of in (("toy", "20 ms"), ("emoji", "`emoji`")):
         part = report[name]
-        workers = ", ".join(f"{number} in {phase}" for phase, number in part["of workers"].items())
-        servers, lost = sum(part["of servers"].values()), sum(part["wrong"].values())
-        what = f"{part['jobs']} jobs, {part['pictures']} pictures of {'20 ms' if name == 'toy' else 'emoji'}"
-        rows.append((what, f"{part['kills']} kills: servers {servers}; workers {workers}"))
-        rows.append(("lost, twice, stuck, wrong, or without a row after the sweep", str(lost)))
+        wrong, left = sum(part["wrong"].values()), part["wrong"]["files without a row"]
+        figures = [part["jobs"], f"{part['pictures']} of {of}", sum(part["of servers"].values())]
+        before = part["files without a row before the sweep"]
+        rows.append([*map(str, [*figures, *part["of workers"].values(), wrong - left, f"{before}, {left}"])])
+    return markdown(rows)
+
+
+def table(report: dict[str, Any]) -> str:
+    """What it costs, as a table of Markdown."""
+    rows = [["what", "figure"]]
     for ms, found in report["throughput"].items():
-        rates = ", ".join(f"{rate:.0f} a second by {workers}" for workers, rate in found.items())
-        rows.append((f"throughput of pictures of {ms} ms by workers", rates))
-    for name, part in report["latency"].items():
-        added = part["added"]
-        rows.append(
-            (
-                f"added to a job while nothing else waits, {name}",
-                f"{added['median']:.0f} ms (from {added['min']:.0f})",
-            )
-        )
-    part = report["memory"]
-    values = "; ".join(
-        f"{kind} {' '.join(f'{value:.0f}' for value in part[kind])} MB" for kind in part if kind != "jobs"
+        rates = "; ".join(f"{rate:.0f} by {workers}" for workers, rate in found.items())
+        rows.append([f"pictures a second, of {ms} ms, by workers", rates])
+    cost = report["latency"]
+    rows.append(
+        [
+            f"added to a job of 20 ms when nothing else waits, median of {cost['n']}",
+            f"{cost['added']['median']:.0f} ms ({cost['added']['min']:.0f} to {cost['added']['max']:.0f})",
+        ]
     )
-    rows.append((f"memory after {', '.join(map(str, part['jobs'][:-1]))} and {part['jobs'][-1]} jobs", values))
-    return "\n".join(["| what | figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
+    part = report["memory"]
+    *firsts, last = part["jobs"]
+    sizes = "; ".join(f"{kind} {', '.join(f'{size:.0f}' for size in part[kind])}" for kind in part if kind != "jobs")
+    rows.append(
+        [f"MB after {', '.join(map(str, firsts))} and {last} jobs, of the largest process of each kind", sizes]
+    )
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |".replace("| ---", "|---").replace("--- |", "---|") for row in rows)
 
 
 def main() -> None:
@@ -350,12 +362,12 @@ def main() -> None:
             report[name] = killed(studio, accepted, Asks(studio, path, first, number), kills)
             print(name, report[name], flush=True)
         studio.wait()
-        report["latency"] = {f"{SERVERS} servers and {WORKERS} workers": latency(studio)}
+        report["latency"] = latency(studio)
         report["throughput"] = {str(ms): throughput(studio, ms) for ms in DRAWINGS}
         print(report["latency"], report["throughput"], flush=True)
         report["memory"] = memory(studio)
     common.save(RESULT, report)
-    print(table(report))
+    print(kills_table(report), table(report), sep="\n\n")
 
 
 if __name__ == "__main__":
