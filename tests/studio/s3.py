@@ -90,6 +90,7 @@ class Gate(ThreadingHTTPServer):
 
     passing  cleared, it keeps all waiting
     refusal  status and code with which it answers what would write
+    away     whether it hangs up without an answer
     came     of each request its method and path
     """
 
@@ -100,6 +101,7 @@ class Gate(ThreadingHTTPServer):
         self.behind, self.url = storage.url.removeprefix("http://"), f"http://127.0.0.1:{self.server_port}"
         self.passing, self.came = threading.Event(), queue.Queue[str]()
         self.refusal: tuple[int, str] | None = None
+        self.away = False
         self.passing.set()
         self.thread = threading.Thread(target=self.serve_forever)
         self.thread.start()
@@ -118,14 +120,19 @@ class Passing(BaseHTTPRequestHandler):
     server: Gate
     protocol_version = "HTTP/1.1"
 
-    def handle_expect_100(self) -> bool:
+    def is_served(self) -> bool:
         self.server.passing.wait()
-        return super().handle_expect_100()
+        self.close_connection |= self.server.away
+        return not self.server.away
+
+    def handle_expect_100(self) -> bool:
+        return self.is_served() and super().handle_expect_100()
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.came.put(f"{self.command} {self.path}")
-        self.server.passing.wait()
+        if not self.is_served():
+            return
         if self.server.refusal is not None and self.command in ("PUT", "POST"):
             status, code = self.server.refusal
             self.answer(

@@ -71,7 +71,7 @@ class Bucket(Files):
             try:
                 yield
             except FileNotFoundError:
-                if self.is_claimed and not self.storage.exists(self.key(MARK)):  # nothing is
+                if self.is_claimed and not self._call("exists", MARK):  # nothing is
                     raise OSError("the bucket is gone, or all that was in it") from None
                 raise
         except (FileNotFoundError, FileExistsError):
@@ -94,18 +94,21 @@ class Bucket(Files):
     def key(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def _call(self, verb: str, name: str, *arguments: Any, size: int = 0, **options: Any) -> Any:
+        """What the storage says of an object, within a time: not each of its own waits has a bound."""
+        return getattr(self.storage, verb)(self.key(name), *arguments, timeout=time_limit(size), **options)
+
     def has(self, name: str) -> bool:
         with self._checked():
-            return bool(self.storage.exists(self.key(name)))
+            return bool(self._call("exists", name))
 
     def put(self, name: str, source: Path | bytes, mode: str = "overwrite") -> None:
         with self._checked():
-            size = len(source) if isinstance(source, bytes) else source.stat().st_size
-            limit = TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + size / RATE
             try:
                 if isinstance(source, bytes):
-                    self.storage.pipe_file(self.key(name), source, mode=mode, timeout=limit)
+                    self._call("pipe_file", name, source, size=len(source), mode=mode)
                 else:
+                    limit = time_limit(source.stat().st_size)
                     self.storage.put_file(str(source), self.key(name), timeout=limit)
             except FileNotFoundError as error:  # no such bucket
                 raise OSError(*error.args) from None
@@ -119,7 +122,7 @@ class Bucket(Files):
         """Now, or, if the storage cannot be worked with, when it is swept: others wait for who removes."""
         if self.failure is None:
             with suppress(FileNotFoundError, StorageUnusable), self._checked():
-                self.storage.rm_file(self.key(name))
+                self._call("rm_file", name)
 
     # files by content
 
@@ -144,13 +147,12 @@ class Bucket(Files):
 
     def read(self, sha256: str, suffix: str) -> bytes:
         with self._checked():
-            return bytes(self.storage.cat_file(self.key(self.name(sha256, suffix))))
+            return bytes(self._call("cat_file", self.name(sha256, suffix)))
 
     def blocks(self, sha256: str, suffix: str, size: int) -> Iterator[bytes]:
-        path = self.key(self.name(sha256, suffix))
         for start in range(0, size, BLOCK):
             with self._checked():
-                block = self.storage.cat_file(path, start=start, end=min(start + BLOCK, size))
+                block = self._call("cat_file", self.name(sha256, suffix), start=start, end=min(start + BLOCK, size))
             yield block
 
     def address(self, endpoint: str, sha256: str, suffix: str, media: str, disposition: str) -> str:
@@ -169,7 +171,7 @@ class Bucket(Files):
 
     def thumbnail(self, sha256: str) -> bytes | None:
         with suppress(FileNotFoundError), self._checked():
-            return bytes(self.storage.cat_file(self.key(self.thumbnail_name(sha256))))
+            return bytes(self._call("cat_file", self.thumbnail_name(sha256)))
         return None
 
     def save_thumbnail(self, sha256: str, data: bytes) -> None:
@@ -184,7 +186,7 @@ class Bucket(Files):
     def tag(self, name: str) -> str | None:
         """By which what was put under a name is told from what is put there later; None if nothing was."""
         with suppress(FileNotFoundError), self._checked():
-            return str(self.storage.info(self.key(name))["ETag"])
+            return str(self._call("info", name)["ETag"])
         return None
 
     def put_folder(self, name: str, folder: Path) -> None:
@@ -221,7 +223,7 @@ class Bucket(Files):
                     self.put(MARK, id.encode(), mode="create")
             self.put(CLOCK, b"")
             with self._checked():
-                found = self.storage.cat_file(self.key(MARK)).decode(errors="replace").strip()
+                found = self._call("cat_file", MARK).decode(errors="replace").strip()
         except (StorageUnusable, FileNotFoundError) as error:
             raise UserError(
                 f"--files {self.url}: {self.failure or error}; see that the bucket is there and may be written, by "
@@ -246,14 +248,14 @@ class Bucket(Files):
         """What time it is by the clock that objects are dated by."""
         self.put(CLOCK, b"")
         with self._checked():
-            return self.storage.info(self.key(CLOCK))["LastModified"]
+            return self._call("info", CLOCK)["LastModified"]
 
     def old(self, folder: str, before: Any, digit: str = "") -> Iterator[tuple[str, str]]:
         """Ids (a SHA-256, a model's) and names of the studio's own objects there that are older, and begin with this
         digit; None: of all."""
         with self._checked():
             try:
-                found = self.storage.find(self.key(folder), prefix=digit, detail=True)
+                found = self._call("find", folder, prefix=digit, detail=True)
             except FileNotFoundError:
                 found = {}
         for path, facts in found.items():
@@ -275,6 +277,11 @@ def parse(url: str) -> str:
             "several servers may share"
         )
     return f"{found[1]}{found[2]}"
+
+
+def time_limit(size: int) -> float:
+    """Seconds in which so many bytes are written, or something small is asked."""
+    return TRIES * (CONNECT_TIMEOUT + READ_TIMEOUT) + size / RATE
 
 
 def one_line(error: Exception) -> str:

@@ -437,8 +437,7 @@ def _waiting(also: str | None = None, lacking: Collection[str] = ()) -> Any:
     own = (jobs.c.lasting, left + jobs.c.served / PATIENCE, jobs.c.serial)
     before = func.coalesce(func.sum(left).over(partition_by=jobs.c.user_id, order_by=own, rows=(None, -1)), 0.0)
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
-    if lacking:
-        waits = and_(waits, or_(jobs.c.needs.is_(None), jobs.c.needs.not_in(lacking)))
+    waits = and_(waits, or_(jobs.c.needs.is_(None), jobs.c.needs.not_in(lacking))) if lacking else waits
     order = (users.c.served + before + jobs.c.cost, users.c.turn, users.c.id, *own)
     return select(jobs.c.id).join(users).where(waits).order_by(*order)
 
