@@ -49,7 +49,7 @@ SERVERS, WORKERS, CLIENTS = (1, 1, 2) if QUICK else (3, 6, 6)
 TOY, EMOJI = ((12, 2), (1, 0)) if QUICK else ((1000, 50), (100, 10))  # jobs and kills
 OPEN = 20  # jobs at once, so that workers have always something to do
 OF_SERVERS = 0.3  # of the kills
-SPREAD = 0.75  # of the jobs, over whose time the kills are spread, so that there is work left for the last one
+SPREAD = 0.75  # of the jobs, over whose time the kills are spread
 AGAIN = 0.1  # of the jobs that are asked for once more
 HOW = ("the process that draws",) if QUICK else ("the process that draws", "the program above it", "both")
 COUNTS, QUEUED, DRAWINGS = ((1,), 12, (20,)) if QUICK else ((1, 2, 4, 6), 400, (20, 200))
@@ -59,7 +59,10 @@ NUMBERS = count(1)  # of jobs
 
 
 class Asks:
-    """So many jobs for several clients; the next when few enough are open. first: what is asked for beside a seed."""
+    """So many jobs for several clients; the next when few enough are open, but of the last that are `kept` back each
+    only when none is. first: what is asked for beside a seed."""
+
+    kept = 0
 
     def __init__(self, studio: Fleet, path: str, first: dict[str, Any], jobs: int, most_open: int = OPEN) -> None:
         self.studio, self.path, self.first, self.left, self.most_open = studio, path, first, jobs, most_open
@@ -75,8 +78,8 @@ class Asks:
             yield f"job {number}", self.path, {"n": 1 + number % 3, "seed": 10 * number, **self.first}
 
     def has_room(self) -> bool:
-        if self.room <= 0:
-            self.room = self.most_open - self.studio.open()
+        if self.room <= 0 or self.left <= self.kept:
+            self.room = (1 if self.left <= self.kept else self.most_open) - self.studio.open()
         return self.room > 0
 
 
@@ -92,14 +95,11 @@ class Kills:
         self.servers, self.phases, self.how = Counter[str](), Counter[str](), Counter[str]()
 
     def kill(self, what: str) -> None:
-        """A server, or a worker in the phase `what`, as long as there is work."""
+        """A server, or a worker in the phase `what`."""
         if what == "server":
-            self.kill_server(self.chance.choice(self.studio.servers))
-        while what != "server" and self.studio.open():
-            for _ in range(20):
-                if self.kill_worker(self.chance.choice(self.studio.workers), what):
-                    return
-                time.sleep(self.chance.uniform(0, 0.02))
+            return self.kill_server(self.chance.choice(self.studio.servers))
+        while not self.kill_worker(self.chance.choice(self.studio.workers), what):
+            time.sleep(self.chance.uniform(0, 0.02))
 
     def kill_server(self, server: Machine) -> None:
         time.sleep(self.chance.uniform(0, 0.2))
@@ -128,6 +128,7 @@ class Kills:
 def killed(studio: Fleet, accepted: dict[str, Any], asks: Asks, kills: int) -> dict[str, Any]:
     """What becomes of jobs under kills. accepted: those before, to which these are added."""
     begun, before, number, ended = time.monotonic(), len(accepted), asks.left, len(studio.ended)
+    asks.kept = number // 5  # so that there is work until the last kill
     clients = [Client(studio, f"client {i}", asks, AGAIN) for i in range(CLIENTS)]
     for client in clients:
         client.start()
@@ -139,6 +140,7 @@ def killed(studio: Fleet, accepted: dict[str, Any], asks: Asks, kills: int) -> d
             restarts = 1
             studio.restart_database()
         strikes.kill(what)
+    asks.kept = 0
     for client in clients:
         client.join(PATIENCE)
         accepted |= client.accepted
