@@ -98,7 +98,7 @@ class Kills:
         """A server, or a worker in the phase `what`."""
         if what == "server":
             return self.kill_server(self.chance.choice(self.studio.servers))
-        while not self.kill_worker(self.chance.choice(self.studio.workers), what):
+        while not (self.kill_worker(self.chance.choice(self.studio.workers), what) or failed(self.clients)):
             time.sleep(self.chance.uniform(0, 0.02))
 
     def kill_server(self, server: Machine) -> None:
