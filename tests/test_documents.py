@@ -196,6 +196,13 @@ def test_the_figures_of_a_model_are_those_of_its_report(name, page):
     assert report.model["sha256"] == inkwash.load(name).hash
 
 
+def test_the_walk_through_of_masks_is_of_its_report():
+    report, page = Report.load(ROOT / "docs" / "results" / "rice.json"), read("docs/vision.md")
+    shown = {"IoU", "Dice", "boundary F, 1 px", "WCov", "count off by", "AP50 of objects"}
+    rows = [row for row in report.rows if row["metric"] in shown]
+    assert rows and all(table in page for table in markdown_tables(rows))
+
+
 @pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation"])
 def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
     report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/vision.md")

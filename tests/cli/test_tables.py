@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -246,3 +247,32 @@ def test_a_row_may_be_an_animation(draw, tmp_path):
 def test_a_plan_counts_what_a_table_makes(draw):
     one, three = (draw(f"prompt,n\na fox,{n}\n", "--plan", "--json")[1][0] for n in (1, 3))
     assert 2.9 < json.loads(three)["bytes"] / json.loads(one)["bytes"] < 3.1
+
+
+def test_a_parquet_is_the_same_table(tmp_path, monkeypatch):
+    """Its lines have the numbers of the CSV's, which are the seeds of rows without one."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.chdir(tmp_path)
+    columns = {"prompt": ["a fox", None, " a hen ", "a cat"], "seed": [7, None, None, 2**53 + 1]}
+    columns |= {"guidance": [1.5, None, None, 2.0], "transparent": [True, None, False, None]}
+    parquet.write_table(arrow.table(columns), "rows.parquet", row_group_size=2)
+    Path("rows.csv").write_text(
+        f"prompt,seed,guidance,transparent\na fox,7,1.5,yes\n,,,\na hen,,,no\na cat,{2**53 + 1},2,\n"
+    )
+    one, other = (list(Table(Path(name), Generate)) for name in ("rows.csv", "rows.parquet"))
+    assert one == other and [line for line, _ in other] == [2, 4, 5]
+
+
+def test_a_parquet_that_is_none_is_one_line(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "text.parquet").write_text("prompt\na fox\n")
+    with pytest.raises(UserError, match=r"text\.parquet: no parquet that can be read"):
+        Table(tmp_path / "text.parquet", Generate)
+    with pytest.raises(UserError, match=r"none\.parquet: no such file"):
+        Table(tmp_path / "none.parquet", Generate)
+    parquet.write_table(arrow.table({"prompt": ["a fox", "a hen"], "seed": [[1], [2]]}), tmp_path / "lists.parquet")
+    with pytest.raises(UserError, match=r"lists\.parquet, line 2: a cell of list"):
+        Table(tmp_path / "lists.parquet", Generate)
+    parquet.write_table(arrow.table({"words": ["a fox"]}), tmp_path / "other.parquet")
+    with pytest.raises(UserError, match=r"unknown column of .*'words'"):
+        Table(tmp_path / "other.parquet", Generate)

@@ -172,7 +172,7 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
         *home, store="mysql://a:geheim@b/c"
     )
     assert "cannot be reached" in told("key", *home, store="postgresql://anna:geheim@127.0.0.1:1/x")
-    for words in (["backup", tmp_path / "x"], ["restore", tmp_path / "x"], ["recover"]):
+    for words in (["backup", tmp_path / "x"], ["recover"]):
         assert "use pg_dump and pg_restore" in told(*words, *home, store=cluster.tcp(name))
     assert not (tmp_path / "x").exists()
     cluster.drop(name)

@@ -105,7 +105,8 @@ def detection(recipe):
 
 
 def editing(recipe):
-    return RestorationNetwork(missing=True, widths=recipe.widths, layers=recipe.layers, patch=recipe.patch)
+    shape = {name: getattr(recipe, name) for name in ("widths", "layers", "patch", "attention")}
+    return RestorationNetwork(missing=True, **shape)
 
 
 NETWORKS = {

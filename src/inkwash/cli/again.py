@@ -15,7 +15,7 @@ import typer
 
 from inkwash.cli.commands import app, find_model
 from inkwash.cli.context import Local, make_writable, move, move_unused
-from inkwash.cli.verbs import is_file
+from inkwash.cli.requests import is_file
 from inkwash.errors import UserError
 from inkwash.systems import available, systems
 from inkwash.systems.base import File, Recorded, Request, Result, Verb, options, resolve

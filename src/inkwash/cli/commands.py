@@ -287,6 +287,7 @@ def doctor() -> None:
     add("fastapi", "inkwash studio")
     add("psycopg", "inkwash studio --store postgresql://...")
     add("s3fs", "inkwash studio --files s3://...")
+    add("ray", "--on ray")
     npm, names = shutil.which("npm"), ", ".join(shipped())
     table.add_row("npm", "yes" if npm else "missing", "inkwash data", "" if npm else "install Node.js")
     table.add_row("models", names or "missing", "", "" if names else "pip install --force-reinstall inkwash")

@@ -115,6 +115,12 @@ def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]
     return saved
 
 
+def save_texts(texts: list[str], file: Path) -> Path:
+    """A line for each."""
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return file
+
+
 def move_unused(source: Path, target: Path) -> Path:
     """Moves a file or a folder to `target`, or to the first of target-2, target-3, ... that does not exist: nothing
     is overwritten, what came while the source was made no more than what was there before."""

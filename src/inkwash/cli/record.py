@@ -31,24 +31,28 @@ class Record:
 
         self.folder, self.file = folder, folder / "results.jsonl"
         check_ours(self.file, MARK)
-        text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-        self.separator = "\n" if text and not text.endswith("\n") else ""  # after what a killed process half wrote
-        self.last: dict[str, dict[str, Any]] = {}
+        self.separator = ""
+        self.last: dict[str, tuple[bytes, str | None, dict[str, str]]] = {}  # key of the request, hash, files
         self.ours: set[tuple[str, str]] = set()
-        for line in text.split("\n"):  # a prompt may have other signs that end lines, as U+2028
-            with suppress(ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
-                self._add(json.loads(line))
+        if self.file.exists():
+            with self.file.open(
+                encoding="utf-8", newline="\n"
+            ) as lines:  # a prompt may have other signs that end lines
+                for line in lines:
+                    self.separator = "" if line.endswith("\n") else "\n"  # after what a killed process half wrote
+                    with suppress(ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
+                        self._add(json.loads(line))
 
     def _add(self, entry: dict[str, Any]) -> None:
         self.ours.update(entry["files"].items())
-        self.last[entry["name"]] = entry
+        self.last[entry["name"]] = key(entry["request"]), entry.get("hash"), entry["files"]
 
-    def existing(self, name: str, request: Request, hash: str | None) -> list[Path]:
-        """The files of the row, if they are there, by the same request and model."""
-        entry = self.last.get(name, {"files": {}})
-        same = entry.get("request") == as_json(request) and entry.get("hash") == hash
-        files = {self.folder / file: checksum for file, checksum in entry["files"].items()}
-        return [*files] if same and all(content(file) == checksum for file, checksum in files.items()) else []
+    def existing(self, name: str, request: Request) -> tuple[list[Path], str | None]:
+        """The files of the row, if they are there by the same request; and the hash of the model that made them."""
+        before, hash, entries = self.last.get(name, (b"", None, {}))
+        files = {self.folder / file: checksum for file, checksum in entries.items()}
+        same = bool(files) and before == key(facts(request))
+        return ([*files] if same and all(content(file) == one for file, one in files.items()) else []), hash
 
     def check_free(self, name: str) -> None:
         """UserError for a name under which something lies that is not ours."""
@@ -60,7 +64,7 @@ class Record:
         """Notes the row and moves its files here; files: by the names that they will have."""
         for file in files:
             self.check_free(file)
-        entry = {"inkwash": inkwash.__version__, "name": name, "request": as_json(request), "hash": hash}
+        entry = {"inkwash": inkwash.__version__, "name": name, "request": facts(request), "hash": hash}
         entry["files"] = {file: content(path) for file, path in files.items()}
         if files:
             with self.file.open("a", encoding="utf-8") as lines:
@@ -73,11 +77,16 @@ class Record:
             move(path, self.folder / file)
 
 
-def as_json(request: Request) -> Any:
+def facts(request: Request) -> Any:
     """What was asked for, its models by the names that recipes have for them."""
     names = {"model": request.model_name(), "refiner": getattr(request, "refiner", None)}
     named = {option: reference(name) for option, name in names.items() if name is not None}
     return json.loads(json.dumps(request.facts() | named))
+
+
+def key(facts: Any) -> bytes:
+    """What tells a request from others, in little memory."""
+    return sha256(json.dumps(facts, sort_keys=True).encode()).digest()
 
 
 def content(path: Path) -> str | None:

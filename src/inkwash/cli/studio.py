@@ -329,14 +329,18 @@ def restore_backup(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup.")],
     home: Home = None,
+    store: StoreURL = None,
+    files: FilesURL = None,
 ) -> None:
-    """Make the studio's folder anew from a backup. The studio must not be running, nor its database be there."""
+    """Make the studio's folder anew from a backup; with --store a studio on PostgreSQL, whose files --files may put
+    into a bucket. The studio must not be running, nor its database be there."""
     require("the studio", *MODULES)
     from inkwash.studio.backup import restore
+    from inkwash.studio.moving import restore_to_postgresql
 
-    place = folder_of_sqlite(context, home)
-    copied = restore(source, place)
-    print(f"{place}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
+    place, url, bucket = given_places(context, home, store, files)
+    copied = restore_to_postgresql(source, place, url, bucket) if url or bucket else restore(source, place)
+    print(f"{bucket or place}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
 
 
 @studio_app.command("recover")

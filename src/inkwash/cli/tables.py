@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError, unknown
+from inkwash.extras import require
 from inkwash.systems.base import File, Option, Request, options
 from inkwash.systems.tables import SIGNS, read_cells, read_text, skip_hint
 
@@ -27,9 +29,13 @@ class Table:
 
     def __init__(self, file: Path, request: type[Request]) -> None:
         self.file, self.fields = file, options(request)
-        text, self.encoding = read_text(file)
-        text, self.delimiter = skip_hint(text)
-        rows = read_cells(file, text, self.delimiter)
+        if file.suffix.lower() == ".parquet":
+            self.encoding, self.delimiter = "UTF-8", ","
+            rows = read_parquet(file)
+        else:
+            text, self.encoding = read_text(file)
+            text, self.delimiter = skip_hint(text)
+            rows = read_cells(file, text, self.delimiter)
         _, names = next(rows, (0, [""]))
         while names and not names[-1]:  # as spreadsheets write columns that were emptied
             names.pop()
@@ -82,6 +88,34 @@ class Table:
             needed = {bool: "neither yes nor no", int: "no whole number", float: "no number"}[option.kind]
             raise UserError(f"column {option.name}: '{text}' is {needed}") from None
         return [value] if option.many else value
+
+
+def read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The names of the columns, then the cells of each row, as `read_cells` gives those of the same CSV."""
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    require(str(file), "pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(file) as table:
+            yield 1, table.schema_arrow.names
+            rows = chain.from_iterable(zip(*map(list, batch), strict=True) for batch in table.iter_batches(1024))
+            for line, values in enumerate(rows, 2):
+                if any(cells := [cell(file, line, value.as_py()) for value in values]):
+                    yield line, cells
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{file}: no parquet that can be read ({str(error).splitlines()[0]:.80})") from None
+
+
+def cell(file: Path, line: int, value: Any) -> str:
+    """A value as a CSV would have it."""
+    if value is None or value != value:
+        return ""
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{file}, line {line}: a cell of {type(value).__name__}; write text and numbers alone")
+    return str(value).strip()
 
 
 def number(kind: type, text: str) -> float:

@@ -5,40 +5,27 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import mimetypes
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from inkwash.cli.context import Local, json_line, make_writable, move_unused, save_files
-from inkwash.cli.record import Record
-from inkwash.cli.tables import NAME, Table, row_names, safe_name
+from inkwash.cli import batch, cluster
+from inkwash.cli.context import Local, json_line, move_unused, save_files, save_texts
+from inkwash.cli.requests import build, default_out, is_file, plan_of, ready, with_format
 from inkwash.errors import UserError
 from inkwash.progress import peak_memory
-from inkwash.systems import MAX_THREADS, available, system_of, systems
-from inkwash.systems.base import (
-    File,
-    Note,
-    Option,
-    Plan,
-    Request,
-    Result,
-    System,
-    Verb,
-    add_up,
-    narrow,
-    options,
-    plan,
-    resolve,
-)
-from inkwash.weights.shipped import locate, shipped
+from inkwash.systems import MAX_THREADS, available, systems
+from inkwash.systems.base import File, Note, Option, Plan, Request, Result, System, Verb, options, resolve
+from inkwash.systems.train import Train
+from inkwash.weights.shipped import shipped
 
 COMMON = {  # what every verb has; a request's own fields come before
     "out": (Path | None, typer.Option("--out", "-o", help="A folder, or a file for one result.")),
@@ -54,15 +41,17 @@ COMMON = {  # what every verb has; a request's own fields come before
     "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),
 }
 LONG = 10.0  # seconds from which on a command says before how long it will take
-UNTYPED = (".feather", ".jsonl", ".parquet")  # endings of files that Python's list of types lacks
 OPTIONAL = Verb._field_defaults["takes"]  # of COMMON, what a verb may lack
 BATCH = (
     Path | None,
     typer.Option(
         "--csv",
-        help="A table of requests under a line of option names; the options given here stand for its empty cells.",
+        help="A table of requests, .csv or .parquet, under a line of option names; the options given here stand for "
+        "its empty cells.",
     ),
 )
+ON = (str | None, typer.Option("--on", help="ray, or ray://HOST:PORT: on the machines of a Ray cluster."))
+WORKERS = (int | None, typer.Option(min=1, max=4096, help="With --on: processes that train together; 1 if left out."))
 
 SPRITE = (
     bool,
@@ -89,11 +78,13 @@ def command(system: System, verb: Verb) -> Callable[..., None]:
     def run(**given: Any) -> None:
         common = {key: given.pop(key, None) for key in COMMON}
         table, sprite = given.pop("table", None), given.pop("sprite", False)
-        perform(system, verb, given, table, sprite, **common)
+        on, workers = given.pop("on", None), given.pop("workers", None)
+        perform(system, verb, given, table, sprite, on, workers, **common)
 
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in OPTIONAL or key in verb.takes}
-    more |= {} if verb.lasting else {"table": BATCH}
+    more |= {} if verb.lasting else {"table": BATCH, "on": ON}
+    more |= {"on": ON, "workers": WORKERS} if issubclass(verb.request, Train) else {}
     more |= {"sprite": SPRITE} if verb.sprite else {}
     if not verb.plan:
         del more["only_plan"]
@@ -138,8 +129,9 @@ def complete(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 
 
 def perform(
-    system: System, verb: Verb, given: dict[str, Any], table: Path | None, sprite: bool, *, out: Path | None,
-    as_json: bool, timings: bool, only_plan: bool | None, **machine: Any,
+    system: System, verb: Verb, given: dict[str, Any], table: Path | None = None, sprite: bool = False,
+    on: str | None = None, workers: int | None = None, *, out: Path | None, as_json: bool, timings: bool,
+    only_plan: bool | None, **machine: Any,
 ) -> None:  # fmt: skip
     """Runs the verb for these options, or for the rows of a table; or says what that will take. Mistakes are reported
     before anything heavy."""
@@ -149,20 +141,33 @@ def perform(
     given = {key: value for key, value in given.items() if not (value is None or value is False or value == [])}
     if sprite and (table is None or only_plan):
         raise UserError("--sprite is made of the rows of a table: give one with --csv, and leave --plan out")
+    if on is not None:
+        check_on(on, machine["device"], verb, table, sprite, bool(only_plan))
+    elif workers is not None:
+        raise UserError("--workers means nothing without --on: torchrun starts as many as it is told")
     available(system)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
-        context = Local(Path(scratch), **machine)
+        context = Local(Path(scratch), **machine | ({} if on is None else {"device": None}))  # it lies elsewhere
         try:
             if only_plan and table is not None:
-                show_plan(plan_table(system, verb, table, given, out, context), as_json)
+                show_plan(batch.plan_table(system, verb, table, given, out, context), as_json)
             elif only_plan:
                 with checked(system, verb, given, out, context) as (request, out, _):
                     show_plan(plan_of(verb, request, out, context), as_json)
             elif sprite:
-                run_sprite(system, verb, table, given, out, context, as_json)
+                batch.run_sprite(system, verb, table, given, out, context, as_json)
                 clock.stage("run")
             elif table is not None:
-                run_table(system, verb, table, given, out, context, as_json)
+                make = partial(batch.make_rows, verb, context)
+                if on is not None:
+                    make = partial(cluster.make_rows, on, verb, context, machine)
+                batch.run_table(system, verb, table, given, out, context, as_json, make)
+                clock.stage("run")
+            elif on is not None:
+                with checked(system, verb, given, out, context) as (_, folder, _):
+                    alone: dict[str, Any] = {"out": folder, "as_json": as_json, "timings": False, "only_plan": None}
+                    run = partial(perform, system, verb, given, **alone, **machine)
+                    cluster.train(on, workers or 1, machine, run, folder)
                 clock.stage("run")
             else:
                 run_one(system, verb, given, out, context, as_json, clock)
@@ -172,17 +177,20 @@ def perform(
         clock.show()
 
 
+def check_on(
+    on: str, device: str | None, verb: Verb, table: Path | None, sprite: bool, only_plan: bool
+) -> None:  # fmt: skip
+    """UserError for what means nothing on a cluster."""
+    cluster.check(on, device)
+    if not verb.lasting and table is None:
+        raise UserError("--on spreads the rows of a table over machines: give one with --csv")
+    for name, given in (("--sprite", sprite), ("--plan", only_plan)):
+        if given:
+            raise UserError(f"{name} means nothing with --on: leave one of them out")
+
+
 def show_plan(plan: Plan, as_json: bool) -> None:
     print(json.dumps(plan._asdict()) if as_json else plan.text)
-
-
-def plan_of(verb: Verb, request: Request, out: Path | None, context: Local) -> Plan:
-    model, folder = getattr(request, "model", None), None
-    if model is not None:
-        folder = locate(model)
-    elif verb.lasting:
-        folder = out or default_out(verb, request)
-    return plan(verb, request, folder, context.device, context.threads)
 
 
 def run_one(
@@ -234,74 +242,6 @@ def checked(
             yield request, out, single
 
 
-@contextmanager
-def ready(folder: Path) -> Iterator[None]:
-    """Makes the folder; if nothing lies in it when the block ends, it is removed again, with the parents that were
-    made for it."""
-    fresh = [path for path in (folder, *folder.parents) if not path.exists()]
-    make_writable(folder)
-    try:
-        yield
-    finally:
-        for path in fresh:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-
-
-def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> Request:
-    """The request of these options, files by their content. UserError for a model that is not there or is of another
-    system, and for options that it does not have."""
-    fields, values = options(verb.request), {}
-    for key, value in given.items():
-        option = fields[key]
-        if option.kind is File:
-            value = tuple(context.file(one, option) for one in value) if option.many else context.file(value, option)
-        values[key] = tuple(value) if option.many and isinstance(value, list) else value
-    for option in fields.values():
-        if option.default is dataclasses.MISSING and option.name not in values:
-            raise UserError(
-                f"missing {'' if option.argument else '--'}{option.name.replace('_', '-')}: {option.help}"
-            )
-    request = verb.request(**values)
-    if (model := request.model_name()) is not None:
-        folder = locate(model)
-        other = system_of(folder)
-        if other.name != system.name:
-            word = other.command or f"{other.name} {next(iter(other.verbs))}"
-            raise UserError(f"{model} is a model of {other.name}: inkwash {word} --model {model}")
-        narrow(verb, request, folder)
-    return request
-
-
-def default_out(verb: Verb, request: Request) -> Path:
-    """Where the results go if --out is not given."""
-    if verb.out == "MODEL":
-        return locate(request.model)  # type: ignore[attr-defined]  # such a verb has one
-    return Path(verb.out.replace("STEM", request.stem()))
-
-
-def is_file(verb: Verb, out: Path) -> bool:
-    """Whether --out names a file and not a folder. UserError for a format that is not written."""
-    suffix = out.suffix.lower()
-    is_known = suffix in (*verb.endings, *UNTYPED) or any(mimetypes.guess_type(out.name))
-    if out.is_dir() or verb.lasting or not is_known:
-        return False
-    if suffix not in verb.endings:
-        wanted = f"a {verb.endings[0]} file or a folder" if verb.endings else "a folder"
-        raise UserError(f"--out {out}: no {suffix} file is written; give {wanted}")
-    return True
-
-
-def with_format(verb: Verb, given: dict[str, Any], out: Path) -> dict[str, Any]:
-    """The options, and the format that the file's ending says. UserError for one that another was given with."""
-    option, ending = options(verb.request).get("format"), out.suffix.lower()[1:]
-    if option is None or ending not in option.choices:
-        return given
-    if given.get("format", ending) != ending:
-        raise UserError(f"--out {out}: its ending is not of the format {given['format']}: leave one of them out")
-    return given | {"format": ending}
-
-
 def show(verb: Verb, request: Request, result: Result, out: Path, single: bool, as_json: bool) -> None:
     """Saves the files of a result and prints where they are, or its text."""
     if verb.lasting:
@@ -326,185 +266,6 @@ def stem(verb: Verb, request: Request, result: Result) -> str:
         return request.stem()
     own = None if result.place is None else result.recipe.get("seed")
     return request.basename() if own is None else f"{request.basename()}-{own}"
-
-
-def run_table(
-    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path | None, context: Local, as_json: bool
-) -> None:
-    """Runs the rows of a CSV, each by itself; exit code 2 if one was broken. What is there already, by the same model
-    and the same request, is not made again."""
-    scratch, counts = context.folder, {"made": 0, "there already": 0, "broken": 0}
-    with record_of(verb, out) as record:
-        for of, (number, row) in enumerate(rows(system, verb, table, given, context).items()):
-            try:
-                if isinstance(row, UserError):
-                    raise row
-                name, request = row
-                context.folder = scratch / str(number)
-                context.folder.mkdir()
-                counts[run_row(verb, request, of, name, record, out is not None, as_json, context)] += 1
-            except UserError as error:
-                counts["broken"] += 1
-                print(f"inkwash: {located(table, number, error)}", file=sys.stderr)
-        print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
-        if counts["broken"]:
-            raise typer.Exit(2)
-
-
-def run_sprite(
-    system: System, verb: Verb, table: Path | None, given: dict[str, Any], out: Path | None, context: Local,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Makes one SVG of all rows of a CSV, and a PNG beside it; of none, if one row is broken."""
-    if table is None or out is None or out.suffix.lower() != ".svg" or out.is_dir():
-        raise UserError("--sprite: it is one file: give its name, as --out icons.svg")
-    for file in (out, sheet := out.with_suffix(".png")):
-        if os.path.lexists(file):
-            raise UserError(f"--out {out}: {file} is there already; move it away, or choose another name")
-    found, named = rows(system, verb, table, with_format(verb, given, out), context), []
-    for line, row in found.items():
-        if isinstance(row, UserError):
-            raise UserError(located(table, line, row))
-        if row[1].format != "svg" or row[1].n != 1 or row[1].to is not None:  # type: ignore[attr-defined]
-            raise UserError(f"{table}, line {line}: a sprite has one SVG of each row: leave format, n and to out")
-        named.append(row)
-    if not named:
-        raise UserError(f"{table}: no rows in it, of which a sprite could be made")
-    with ready(out.parent):
-        result = resolve(verb.sprite)(named, context)
-        if context.signal:
-            raise typer.Exit(128 + context.signal)
-        files = [move_unused(result.files[ending], file) for ending, file in ((".svg", out), (".png", sheet))]
-    print(json_line(result, files) if as_json else "\n".join(map(str, files)))
-
-
-def plan_table(
-    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path | None, context: Local
-) -> Plan:
-    """Of all rows. UserError for the first that cannot be made."""
-    plans = []
-    with record_of(verb, out) as record:
-        for number, row in rows(system, verb, table, given, context).items():
-            if isinstance(row, UserError):
-                raise UserError(located(table, number, row))
-            name, request = row
-            check_free(verb, request, name, record, out is not None)
-            plans.append(plan_of(verb, request, out, context))
-    return add_up(plans)
-
-
-def located(table: Path, line: int, error: UserError) -> str:
-    return f"{table}, line {line}{', ' if str(error).startswith('column ') else ': '}{error}"
-
-
-@contextmanager
-def record_of(verb: Verb, out: Path | None) -> Iterator[Record]:
-    """What a table has made in the folder, which is there while the block lasts."""
-    folder = out or Path(verb.out)
-    if is_file(verb, folder):
-        raise UserError(f"--out {folder} is one file, but a table has many rows: give a folder")
-    with ready(folder):
-        yield Record(folder)
-
-
-def rows(
-    system: System, verb: Verb, file: Path, given: dict[str, Any], context: Local
-) -> dict[int, tuple[str, Request] | UserError]:
-    """By line number the name and the request of each row, or what is wrong with it. What the command line gives
-    stands for empty cells, and for columns that are not there. UserError for what is wrong with all rows."""
-    table = Table(file, verb.request)
-    if table.encoding != "UTF-8":
-        context.tell(Note(f"{file}: read as {table.encoding}; if its words are wrong, save it as UTF-8"))
-    requests, broken = dict[int, tuple[str | None, Request]](), dict[int, UserError]()
-    for line, values in table:
-        try:
-            if isinstance(values, UserError):
-                raise values
-            name = values.pop(NAME, None)
-            if name is not None:
-                safe_name(name)
-            request = build(system, verb, given | values, context)
-            if getattr(request, "seed", 0) is None and getattr(request, "settings", None) is None:
-                request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]
-            requests[line] = name, request
-        except UserError as error:
-            broken[line] = error
-    if len(broken) == len(table.rows) > 1 and len({str(error) for error in broken.values()}) == 1:
-        raise UserError(f"{file}: {next(iter(broken.values()))}")
-    found, taken = dict[int, tuple[str, Request] | UserError](broken), dict[str, int]()
-    for line, name in row_names(requests).items():
-        request = requests[line][1]
-        stems = [stem.casefold() for stem in stems_of(verb, request, name)]
-        owner = next((taken[stem] for stem in stems if stem in taken), None)
-        taken |= dict.fromkeys(stems, line) if owner is None else {}
-        repeated = UserError(f"{name} is line {owner}'s already; give it a name, in a column '{NAME}'")
-        found[line] = (name, request) if owner is None else repeated
-    return dict(sorted(found.items()))
-
-
-def stems_of(verb: Verb, request: Request, name: str) -> list[str]:
-    """What the files of a row are called, before their endings: of one with several results each has its number."""
-    n = getattr(request, "n", 1)
-    if n == 1 or getattr(request, "to", None) is not None or ".txt" in verb.endings:
-        return [name]
-    return [*(f"{name}-{place + 1}" for place in range(n)), f"{name}-grid"]
-
-
-def check_free(verb: Verb, request: Request, name: str, record: Record, typed: bool) -> None:
-    """UserError where something lies that is not ours under a name that the row's results will have."""
-    for stem in stems_of(verb, request, name):
-        for ending in (".png",) if stem == f"{name}-grid" else endings_of(verb, request):
-            if typed or ending != ".txt":
-                record.check_free(f"{stem}{ending}")
-
-
-def endings_of(verb: Verb, request: Request) -> tuple[str, ...]:
-    """What the files of its results end in: those of a folder in nothing."""
-    format = getattr(request, "format", None)
-    if format is None:
-        return verb.endings
-    return (f".{format}",) if f".{format}" in verb.endings else ("",)
-
-
-def run_row(
-    verb: Verb, request: Request, of: int, name: str, record: Record, typed: bool, as_json: bool, context: Local
-) -> str:
-    """Runs the verb for a row, saves and prints the results, unless they are there already: which of both. A text
-    goes into a file if a folder was typed."""
-    models = [model for key in ("model", "refiner") if (model := getattr(request, key, None)) is not None]
-    hash = "-".join(str(context.model(model).hash) for model in models) or None
-    if existing := record.existing(name, request, hash):
-        if as_json:
-            print(json_line(Result(of, 0, {}, recipe=record.last[name]["request"]), existing))
-        else:
-            print("\n".join(f"{file} (there already)" for file in existing))
-        return "there already"
-    check_free(verb, request, name, record, typed)
-    results = list[Result](resolve(verb.run)([request], context))
-    files, targets = dict[str, Path](), list[list[Path]]()
-    if context.signal:  # the results are not complete
-        raise typer.Exit(128 + context.signal)
-    several = len(stems_of(verb, request, name)) > 1
-    for result in results:
-        paths = result.files | ({} if result.model is None else {f"-{result.model.name}": result.model})
-        stem = f"{name}-{result.place + 1}" if several and result.place is not None else name
-        named = {f"{stem}{ending}": file for ending, file in paths.items()}
-        targets.append([record.folder / file for file in named])
-        files |= named
-    texts = [result.row["text"] for result in results if "text" in result.row and not result.files]
-    if typed and texts:
-        files[f"{name}.txt"] = save_texts(texts, context.folder / "texts.txt")
-    record.save(name, request, hash, files)
-    for result, saved in zip(results, targets, strict=True):
-        text = [result.row["text"]] if "text" in result.row else []
-        print(json_line(result._replace(of=of), saved) if as_json else "\n".join(map(str, [*text, *saved])))
-    return "made"
-
-
-def save_texts(texts: list[str], file: Path) -> Path:
-    """A line for each."""
-    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    return file
 
 
 class Clock:

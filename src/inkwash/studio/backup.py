@@ -82,13 +82,7 @@ def restore(folder: Path, home: Path) -> Copied:
         raise UserError(f"{home} has a database; move it away, or give another --home")
     with TemporaryDirectory() as scratch:  # the backup may lie where nobody can write
         named = take_snapshot(folder / "studio.db", Path(scratch) / "studio.db")
-        missing = [name for name in sorted(named.files) if not is_whole(folder / "files" / name)]
-        missing += [f"models/{id}" for id in sorted(named.models) if not (folder / "models" / id).is_dir()]
-        if missing:
-            raise UserError(
-                f"{folder}: {len(missing)} files are lost or damaged, such as {missing[0]}; take another backup; "
-                f"what is left of this one can be seen with `inkwash studio --home {folder}`"
-            )
+        check_whole(folder, named)
         with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
             with lock(home / "lock", f"a studio is running in {home}; stop it, or give another --home"):
@@ -99,6 +93,17 @@ def restore(folder: Path, home: Path) -> Copied:
                     shutil.copyfile(Path(scratch) / "studio.db", database)
                     clear_database(home)
     return Copied(named.results, len(named.files), size_of(home), [])
+
+
+def check_whole(folder: Path, named: Named) -> None:
+    """UserError for a backup that lacks what its database names."""
+    missing = [name for name in sorted(named.files) if not is_whole(folder / "files" / name)]
+    missing += [f"models/{id}" for id in sorted(named.models) if not (folder / "models" / id).is_dir()]
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} files are lost or damaged, such as {missing[0]}; take another backup; "
+            f"what is left of this one can be seen with `inkwash studio --home {folder}`"
+        )
 
 
 def check_target(home: Path, folder: Path) -> None:

@@ -62,28 +62,29 @@ def slices(name: str, pages: list[Array]) -> Iterator[tuple[str, Array]]:
         yield (name if len(pages) == 1 else f"{name}-{i + 1}"), page
 
 
-def leave_out_unread(error: UserError, unread: list[str], files: int, context: Context) -> None:
-    """Of several pictures one that cannot be read is said and left out; the error where none can."""
-    unread.append(str(error))
-    if len(unread) == files:
+def leave_out_faulty(error: UserError, faulty: list[str], files: int, context: Context) -> None:
+    """Of several pictures one that cannot be read, or written as asked, is said and left out; where none can, the
+    error is raised."""
+    faulty.append(str(error))
+    if len(faulty) == files:
         raise error
     context.tell(Note(f"left out: {error}"))
 
 
-def check_all_read(unread: list[str]) -> None:
+def check_all_done(faulty: list[str]) -> None:
     """UserError, when all others are done, for those that were left out."""
-    if unread:
-        raise UserError(f"not read, and the other pictures are done: {'; '.join(unread[:MOST_NAMED])}")
+    if faulty:
+        raise UserError(f"left out, and the other pictures are done: {'; '.join(faulty[:MOST_NAMED])}")
 
 
 def pages_of(
     pictures: File | tuple[File, ...],
     context: Context,
-    unread: list[str],
+    faulty: list[str],
     leave_out: Callable[[Path, Path], bool] = lambda file, folder: False,
 ) -> Iterator[tuple[File, str, Array, Callable[[int, int], None]]]:
     """(file, name, picture, whom to tell how far it is) of each slice of each picture, until no more is wanted.
-    unread: gets what is wrong with those that cannot be read, for `check_all_read`."""
+    faulty: gets what is wrong with those that cannot be read, for `check_all_done`."""
     path = context.open(pictures)
     given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
     files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name, leave_out)
@@ -95,7 +96,7 @@ def pages_of(
         try:
             pages = read_pages(file)
         except UserError as error:
-            leave_out_unread(error, unread, len(files), context)
+            leave_out_faulty(error, faulty, len(files), context)
             continue
         says_of_range(pages, own.name, lambda text: context.tell(Note(text)))
         for name, page in slices(stem, pages):

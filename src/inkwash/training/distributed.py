@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class ProcessGone(UserError):
+    """Another process of this training died: all must be started again."""
+
+
 def rank() -> int:
     """The number of this process; 0 leads: it alone writes."""
     return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0  # others too use that name
@@ -52,7 +56,7 @@ def micro_steps(step: int, grad_accumulation: int) -> range:
 
 
 def all_reduce(tensor: "Tensor") -> None:
-    """Its sum over all processes, in place. UserError where one of them is gone."""
+    """Its sum over all processes, in place. ProcessGone where one of them is."""
     if world_size() > 1:
         from torch import distributed
 
@@ -76,7 +80,7 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         gone = "another process of this training is gone: start all again, and they go on from the checkpoint"
-        raise UserError(f"{gone} ({str(error).splitlines()[0]:.160})") from None
+        raise ProcessGone(f"{gone} ({str(error).splitlines()[0]:.160})") from None
 
 
 def total(number: float) -> float:

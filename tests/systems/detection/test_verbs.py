@@ -190,7 +190,7 @@ def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, mo
     model().save("mine")
     (tmp_path / "in" / "images" / "broken.png").write_bytes(b"\x89PNG")
     assert main(["detect", "in/images", "--model", "mine", "-o", "out", "--steps", "1"]) == 2
-    assert "not read, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
+    assert "left out, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
     with open("out/boxes.csv") as file:
         assert {row["image"] for row in csv.DictReader(file)} <= {"p0.png", "p1.png"}
     assert sorted(file.name for file in (tmp_path / "out").glob("*.xml")) == ["p0.xml", "p1.xml"]

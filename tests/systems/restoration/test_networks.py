@@ -40,3 +40,10 @@ def test_a_patch_is_a_permutation_and_any_multiple_of_it_a_size(patch):
         x = torch.randn(1, 3, height, width)
         answer = network(x, torch.tensor([5.0]), x)
         assert answer.shape == x.shape and not answer.any()
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_without_attention_no_weight_is_of_one(attention):
+    network = RestorationNetwork(widths=(16, 16), attention=attention)
+    assert any("attentions" in name for name in network.state_dict()) is attention
+    assert network.config["attention"] is attention

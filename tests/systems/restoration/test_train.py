@@ -142,6 +142,25 @@ def test_the_plain_loss_is_the_mean_absolute_error_where_something_is_drawn(tmp_
     assert value == pytest.approx((0.2 + 0.4) / 2 / 0.5)  # each sample counts alike, whatever its hole
 
 
+def test_the_objective_is_of_squares_or_of_absolute_errors(tmp_path):
+    """Of a network that has learned nothing, and says 0: its error is the state, here 0.25 everywhere."""
+    batch = {
+        "x": torch.full((4, 3, 8, 8), 0.05),
+        "source": torch.zeros(4, 3, 8, 8),
+        "missing": torch.zeros(4, 1, 8, 8),
+    }
+    batch["drawn"] = batch["missing"] == 0
+    of = {}
+    for objective in ("l2", "l1"):
+        made = recipe("editing", tmp_path, objective=objective)
+        model = new_model(
+            made, Editor, {"missing": True}, {"tasks": ["restore"], "samples": 1, "degradation": ""}, [], []
+        )
+        model.config["residual"] = 0.2
+        of[objective] = float(loss_of(made, model)(batch, torch.Generator().manual_seed(0)).detach())
+    assert of["l2"] == pytest.approx(0.25 * of["l1"], rel=1e-4)
+
+
 def test_choices_are_always_judged_alike(tmp_path, quick):
     data = folder(tmp_path / "data", 3)
     loss = loss_of(recipe("superresolution", data), upscaler(factor=4))

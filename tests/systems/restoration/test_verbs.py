@@ -262,7 +262,18 @@ def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, mo
     (tmp_path / "in" / "a broken one.png").write_bytes(b"\x89PNG")
     assert main(["upscale", "in", "--model", "up", "-o", "out", "--steps", "2", "--samples", "1"]) == 2
     said = capsys.readouterr().err
-    assert "not read, and the other pictures are done: " in said and "a broken one" in said
+    assert "left out, and the other pictures are done: " in said and "a broken one" in said
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["photo 0-x2.png", "photo 1-x2.png"]
     assert main(["upscale", "in/a broken one.png", "--model", "up", "-o", "none"]) == 2
     assert "the other pictures are done" not in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_a_picture_with_opacity_keeps_no_other_from_becoming_a_jpeg(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "in", 2)
+    upscaler().save("up")
+    Image.new("RGBA", (16, 16), (9, 99, 199, 128)).save(tmp_path / "in" / "a clear one.png")
+    asked = ["upscale", "in", "--model", "up", "-o", "out", "--steps", "1", "--samples", "1", "--format", "jpeg"]
+    assert main(asked) == 2
+    assert "a clear one.png: format = jpeg: a JPEG has no opacity: take png or tiff" in capsys.readouterr().err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["photo 0-x2.jpg", "photo 1-x2.jpg"]

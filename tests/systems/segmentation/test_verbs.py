@@ -185,6 +185,6 @@ def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, mo
     model().save("mine")
     (tmp_path / "in" / "images" / "broken.png").write_bytes(b"\x89PNG")
     assert main(["segment", "in", "--model", "mine", "-o", "out", "--samples", "2"]) == 2
-    assert "not read, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
+    assert "left out, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
     with open("out/objects.csv") as file:
         assert [row["picture"] for row in csv.DictReader(file)] == ["cell_0", "cell_1"]

@@ -21,7 +21,7 @@ from inkwash.systems.detection.metrics import to_xywh
 from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Convert, Detect
 from inkwash.systems.picture_folders import (
-    check_all_read,
+    check_all_done,
     pages_of,
     room_on_disk,
     save,
@@ -42,8 +42,8 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model, place = context.model(request.model), -1
         rows, results, counts, surest = list[Row](), list[Row](), dict.fromkeys(model.classes, 0), 0.0
-        unread = list[str]()
-        pages = pages_of(request.pictures, context, unread, is_overlay)
+        faulty = list[str]()
+        pages = pages_of(request.pictures, context, faulty, is_overlay)
         for place, (file, name, page, progress) in enumerate(pages):
             try:
                 every = model.detect(page, request.boxes, request.steps, request.seed, request.samples, progress)
@@ -69,7 +69,7 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
             writers.write_data_yaml(model.classes, table["data.yaml"])
         text = in_words(counts, place + 1, surest, request.threshold)
         yield Result(of, None, table, {"text": text}, request.facts())
-        check_all_read(unread)
+        check_all_done(faulty)
 
 
 def is_overlay(file: Path, folder: Path) -> bool:

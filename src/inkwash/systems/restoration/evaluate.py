@@ -29,7 +29,7 @@ from inkwash.systems.splits import unseen
 SAMPLES = 4  # of each picture, if it is not said
 JUDGE = "EfficientNet-Lite0 Frechet distance"  # by a network of others that nothing here was trained by
 METHODS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
-TITLE = "Squares of pictures that no model here has seen"
+TITLE = "Squares of pictures that no model here has seen."
 SQUARES = 64  # at least, of all pictures together
 
 

@@ -17,12 +17,13 @@ from inkwash.systems.restoration.levels import COLOURS
 
 class RestorationNetwork(nn.Module):
     """A U-Net that sees the source beside x_t as more channels (SR3, Saharia et al. 2021, 2104.07636; Palette,
-    2111.05826), with self-attention at its lowest level.
+    2111.05826).
 
     missing    a fourth channel of the source is 1 where it has nothing, and holds 0
     augmented  it is told the time to which its source was noised (CDM, Ho et al. 2021, 2106.15282)
     source     without it there is no source: it draws by time and kind alone
     classes    it is told which of so many kinds the picture shows (CDM)
+    attention  self-attention at its lowest level
     patch      squares of so many pixels are the channels of one place: a permutation, by which a CPU gains
     """
 
@@ -35,13 +36,15 @@ class RestorationNetwork(nn.Module):
         patch: int = 2,
         source: bool = True,
         classes: int = 0,
+        attention: bool = True,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "missing": missing, "augmented": augmented, "widths": list(widths), "layers": layers, "patch": patch,
-            "source": source, "classes": classes,
+            "source": source, "classes": classes, "attention": attention,
         }  # fmt: skip
         self.patch = patch
+        lowest = "Attn" * attention
         levels, seen = len(widths), COLOURS * (1 + source) + missing
         told = "projection" if classes else "timestep" if augmented else None
         self.unet = UNet(
@@ -49,8 +52,8 @@ class RestorationNetwork(nn.Module):
             out_channels=COLOURS * patch**2,
             block_out_channels=tuple(widths),
             layers_per_block=layers,
-            down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
-            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            down_block_types=("DownBlock2D",) * (levels - 1) + (f"{lowest}DownBlock2D",),
+            up_block_types=(f"{lowest}UpBlock2D",) + ("UpBlock2D",) * (levels - 1),
             mid_block_type="UNetMidBlock2D",
             attention_head_dim=8,
             cross_attention_dim=None,

@@ -54,7 +54,7 @@ class Shared:
     size       of the squares that are learned from, in pixels; less what patch and factor do not divide
     zoom       they are cut up to so many times larger, where a picture is, and made small: for large photographs,
                whose single pixels show little
-    widths, layers, patch  of the network, see `RestorationNetwork`
+    widths, layers, patch, attention  of the network, see `RestorationNetwork`
     """
 
     data: Path
@@ -67,6 +67,7 @@ class Shared:
     widths: list[Width] = field(default_factory=lambda: [32, 48, 64])
     layers: Depth = 1
     patch: Annotated[int, Ge(1), Le(8)] = 2
+    attention: bool = True
 
 
 def side_of(recipe: Shared, factor: int) -> int:
@@ -147,7 +148,8 @@ def new_model(
 ) -> RestorationModel:
     """An untrained one, with what is known of its pictures."""
     side = side_of(recipe, facts.get("factor", 1))
-    config = network | {"widths": recipe.widths, "layers": recipe.layers, "patch": recipe.patch}
+    shape = {name: getattr(recipe, name) for name in ("widths", "layers", "patch", "attention")}
+    config = network | shape
     known = {
         "engine": recipe.engine,
         "objective": recipe.objective,

@@ -16,7 +16,7 @@ from inkwash.codecs.picture_files import says_of_range
 from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems.base import Context, Result, on_progress, recipe
-from inkwash.systems.picture_folders import check_all_read, leave_out_unread, on_picture, room_on_disk
+from inkwash.systems.picture_folders import check_all_done, leave_out_faulty, on_picture, room_on_disk
 from inkwash.systems.pictures.data import load_mask, same_shape
 from inkwash.systems.restoration.data import picture_files
 from inkwash.systems.restoration.levels import Array, spread_of, white_of
@@ -39,19 +39,20 @@ def upscale(requests: list[Upscale], context: Context) -> Iterator[Result]:
         path, given = context.open(request.pictures), request.pictures
         owned = {one.name: one for one in given} if isinstance(given, tuple) else {}
         files = photo_files(path, context) if owned else [(Path(getattr(given, "name", "")).stem, path)]
-        unread = list[str]()
+        faulty = list[str]()
         for place, (stem, file) in enumerate(files):
             if context.stopped():
                 return
             own: Any = owned[file.relative_to(path).as_posix()] if owned else given
             try:
                 photo = read(file, own.name, context)
+                with named(own.name):
+                    kind = format_for(frame(photo, model.factor), request.format, request.consistent)
             except UserError as error:
-                leave_out_unread(error, unread, len(files), context)
+                leave_out_faulty(error, faulty, len(files), context)
                 continue
             options = (request.samples, request.seed, request.steps, request.consistent, request.noise_level)
             with named(own.name):
-                kind = format_for(frame(photo, model.factor), request.format, request.consistent)
                 made = model.upscale(photo.pixels, *options, partial(on_picture, context, place, len(files), stem))
             if request.format is None and kind == "png" and photo.format == "jpeg":
                 context.tell(
@@ -67,7 +68,7 @@ def upscale(requests: list[Upscale], context: Context) -> Iterator[Result]:
             row = row_of(stem, photos[0].pixels, len(photos), spread)
             named_files = {f"{stem}-x{model.factor}{ending}": file for ending, file in written.items()}
             yield Result(of, place, named_files, row, facts)
-        check_all_read(unread)
+        check_all_done(faulty)
 
 
 def edit(requests: list[Edit], context: Context) -> Iterator[Result]:

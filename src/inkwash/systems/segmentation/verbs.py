@@ -10,7 +10,7 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems.base import Context, Result, recipe
-from inkwash.systems.picture_folders import check_all_read, pages_of, room_on_disk, write_csv, write_json
+from inkwash.systems.picture_folders import check_all_done, pages_of, room_on_disk, write_csv, write_json
 from inkwash.systems.segmentation import output
 from inkwash.systems.segmentation.files import is_mask
 from inkwash.systems.segmentation.request import Segment, Tune
@@ -24,8 +24,8 @@ TASKS = {"segmentation": Task("inkwash.systems.segmentation.train")}
 def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model = context.model(request.model)
-        rows, images, annotations, unread = list[Any](), list[Any](), list[Any](), list[str]()
-        for file, name, page, progress in pages_of(request.pictures, context, unread, is_mask):
+        rows, images, annotations, faulty = list[Any](), list[Any](), list[Any](), list[str]()
+        for file, name, page, progress in pages_of(request.pictures, context, faulty, is_mask):
             try:
                 found = model.segment(
                     page, request.samples, request.seed, request.steps, request.sampler, request.flips, progress
@@ -53,7 +53,7 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
                 table["objects.json"] = context.folder / f"{of}-objects.json"
                 write_json(output.coco(images, annotations, model.classes), table["objects.json"])
         yield Result(of, None, table, {"text": in_words(rows, len(rows) // len(model.classes))}, request.facts())
-        check_all_read(unread)
+        check_all_done(faulty)
 
 
 def in_words(rows: list[Any], pictures: int) -> str:

@@ -1,0 +1,366 @@
+"""`--on ray`: the rows of a table, or the processes of a training, on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pickle
+import shutil
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
+
+import typer
+
+from inkwash.cli.batch import Outcome, Row, make_row
+from inkwash.cli.context import Local
+from inkwash.errors import UserError
+from inkwash.extras import require
+from inkwash.progress import Note, Preview, Progress, say
+from inkwash.systems.base import File, Result, Verb, options
+from inkwash.training.distributed import ProcessGone, rank
+
+RESTARTS = 10  # of a training whose processes die
+# reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 would become its network's address
+ALONE = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
+CHUNK = 2**24  # bytes of results that an actor sends at once
+BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
+
+
+@contextmanager
+def connected(on: str, log: bool = False) -> Iterator[Any]:
+    """The module `ray`, with a cluster behind it: the one at an address; else the one that runs on this machine, or
+    one that is started and ends with the block."""
+    require(f"--on {on}", "ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
+    import ray
+
+    how = {"log_to_driver": log, "logging_level": logging.ERROR}
+    address = on.removeprefix("ray").removeprefix("://")
+    try:
+        if address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
+            ray.init(address, **how)
+        else:
+            try:
+                ray.init("auto", **how)
+            except ConnectionError:
+                ray.init("local", include_dashboard=False, **ALONE, **how)
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        why = f"{str(error).strip().splitlines()[0]:.160}"
+        raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
+    err = sys.stderr
+    with _own_output() as out, redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_output() -> Iterator[TextIO]:
+    """The process's standard output for us alone: what code below Python writes there, as when a machine is gone,
+    goes to standard error, and no result is mixed with it."""
+    if sys.stdout is not sys.__stdout__:  # somebody has it already
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    descriptor = sys.stdout.fileno()
+    with open(os.dup(descriptor), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as out:
+        os.dup2(2, descriptor)
+        try:
+            yield out
+        finally:
+            out.flush()
+            os.dup2(out.fileno(), descriptor)
+
+
+class _Ours(io.TextIOBase):
+    """A stream without what Ray's own threads say: of the processes' lines, ours go to standard error."""
+
+    def __init__(self, stream: TextIO, error: TextIO) -> None:
+        self.stream, self.error = stream, error
+
+    def write(self, text: str) -> int:
+        if not threading.current_thread().name.startswith("ray_"):
+            return self.stream.write(text)
+        for line in text.splitlines():
+            _, ours, said = line.partition("inkwash: ")
+            self.error.write(f"{ours}{said}\n" if ours else "")
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def check(on: str, device: str | None) -> None:
+    """UserError for an address that is none, and for one GPU among those that Ray gives away."""
+    host, _, port = on.removeprefix("ray://").rpartition(":")
+    if on != "ray" and not (on.startswith("ray://") and host and port.isdecimal()):
+        raise UserError(f"--on {on}: give ray, or ray://HOST:PORT")
+    if device not in (None, "cpu", "cuda"):
+        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
+
+
+def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
+    """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
+    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(machine["threads"] or 1)}
+    ((name, count),) = wanted.items()
+    if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
+        raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
+    return wanted
+
+
+def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows: Iterable[Row]) -> Iterator[Outcome]:
+    """The rows in the order in which they are made. Ray Data gives them to actors, which keep their models, and makes
+    anew what dies with one; what comes back waits in its object store, for which the actors wait in turn."""
+    waiting, hashes = list(rows), dict[tuple[str | None, ...], str | None]()
+    if not waiting:
+        return
+    with connected(on) as ray:
+        for done, (place, outcome, contents, notes) in enumerate(_stream(ray, verb, context, machine, waiting), 1):
+            row = waiting[place]
+            for note in notes:
+                context.tell(note)
+            if isinstance(outcome, Exception):
+                raise outcome
+            names = tuple(getattr(row.request, option, None) for option in ("model", "refiner"))
+            if outcome.error is None and hashes.setdefault(names, outcome.hash) != outcome.hash:
+                raise UserError(
+                    f"{names[0]}: another model of this name lies on one of the machines: make them the same"
+                )
+            yield outcome._replace(row=row, results=unpack(outcome.results, contents, context.folder))
+            context.tell(Progress(done, len(waiting)))
+
+
+def _stream(
+    ray: Any, verb: Verb, context: Local, machine: dict[str, Any], rows: list[Row]
+) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
+    """What `Maker.make` returns, of all rows."""
+    from ray import data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    settings = data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    wanted = resources(ray, machine)
+    ((name, count),) = wanted.items()
+    actors = max(1, int(ray.cluster_resources()[name] // count))
+    maker = {
+        "verb": verb,
+        "machine": machine,
+        "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
+        "folder": os.getcwd(),
+        "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+    }
+    per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
+    items = [{"row": pickle.dumps((place, row))} for place, row in enumerate(rows)]
+    source = data.from_items(items, override_num_blocks=-(-len(items) // per_block))
+    del items  # which lie in the object store now
+    made = source.map_batches(
+        Maker,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=data.ActorPoolStrategy(min_size=1, max_size=actors),
+        fn_constructor_kwargs=maker,
+        num_cpus=wanted.get("CPU", 0),
+        num_gpus=wanted.get("GPU", 0),
+    )
+    for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        for value in batch["made"]:
+            yield pickle.loads(value.as_py())
+
+
+def inputs(rows: Iterable[Row], context: Local) -> dict[str, Path]:
+    """The files that go into the rows, by their SHA-256."""
+    found: dict[str, Path] = {}
+    for row in rows:
+        for option in options(type(row.request)).values():
+            value = getattr(row.request, option.name) if option.kind is File else None
+            for one in value if option.many and value else filter(None, [value]):
+                path = context.open(one)
+                found |= (
+                    {file.sha256: path / file.name for file in one} if isinstance(one, tuple) else {one.sha256: path}
+                )
+    return found
+
+
+class Remote(Local):
+    """The `Context` of an actor: files come through Ray's object store, notes go back with the results."""
+
+    def __init__(self, folder: Path, files: dict[str, Any], machine: dict[str, Any]) -> None:
+        super().__init__(folder, **machine)
+        self.inputs, self.files, self.notes = folder.with_name("inputs"), files, list[Note]()
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event)
+
+    def stopped(self) -> bool:
+        return False
+
+    def model(self, name: str) -> Any:
+        try:
+            return super().model(name)
+        except UserError as error:
+            raise UserError(f"{error} (on {socket.gethostname()}, where it must lie, too)") from None
+
+    def open(self, file: File | tuple[File, ...]) -> Path:
+        if isinstance(file, File):
+            return self._fetch(file, self.inputs / file.sha256[:16] / Path(file.name).name)
+        folder = self.inputs / sha256(repr(file).encode()).hexdigest()[:16]
+        for one in file:
+            self._fetch(one, folder / one.name)
+        return folder
+
+    def _fetch(self, file: File, path: Path) -> Path:
+        import ray
+
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(ray.get(self.files[file.sha256]))
+        return path
+
+
+class Maker:
+    """An actor's work: rows by a verb, with models that stay warm."""
+
+    def __init__(
+        self, verb: Verb, machine: dict[str, Any], files: dict[str, Any], folder: str, environment: dict[str, str]
+    ) -> None:
+        os.environ.update(environment)
+        with suppress(OSError):  # where the machines share no folders
+            os.chdir(folder)
+        self.verb, self.scratch = verb, TemporaryDirectory(prefix="inkwash-")
+        (results := Path(self.scratch.name, "results")).mkdir()
+        self.context = Remote(results, files, machine)
+
+    def __call__(self, batch: Any) -> Iterator[Any]:
+        import pyarrow
+
+        made = list[bytes]()
+        for value in batch["row"]:
+            place, row = pickle.loads(value.as_py())
+            made.append(pickle.dumps((place, *self.make(row))))
+            if sum(map(len, made)) > CHUNK:
+                yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
+                made.clear()
+        yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
+
+    def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
+        """What a row came to, the content of its files, and what is to be said."""
+        notes = self.context.notes = list[Note]()
+        try:
+            outcome = make_row(self.verb, self.context, row)
+            results, contents = pack(outcome.results, self.context.folder)
+            return outcome._replace(results=results), contents, notes
+        except Exception as error:  # as on one machine, it ends all; the driver says it
+            error.add_note(traceback.format_exc())
+            return error, {}, notes
+        finally:
+            empty(self.context.folder)
+
+
+def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:
+    """The results with paths seen from the folder, and by these paths the content of their files."""
+    paths = [path for result in results or () for path in [*result.files.values(), result.model] if path is not None]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    contents = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    return _moved(results, lambda path: path.relative_to(folder)), contents
+
+
+def unpack(results: list[Result] | None, contents: dict[str, bytes], folder: Path) -> list[Result] | None:
+    """The results with their files in the folder, in which nothing else lies then."""
+    empty(folder)
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return _moved(results, lambda path: folder / path)
+
+
+def empty(folder: Path) -> None:
+    """Removes what is in it; a folder for each row would take longer than many a row."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[Result] | None:
+    return results and [
+        result._replace(
+            files={ending: move(path) for ending, path in result.files.items()},
+            model=None if result.model is None else move(result.model),
+        )
+        for result in results
+    ]
+
+
+def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None], folder: Path) -> None:
+    """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
+    they go on from the checkpoint in the folder, which all machines must see."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # importing torch may take a minute
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # which says every line twice
+    with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        wanted = resources(ray, machine)
+        room = sum(node["Resources"].get(name, 0) // count for node in ray.nodes() for name, count in wanted.items())
+        if workers > room:
+            raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
+        if any(ray.available_resources().get(name, 0) < workers * count for name, count in wanted.items()):
+            say("the cluster is busy: the training begins when there is room for it")
+        gpu, end = "GPU" in wanted, Path(storage, "end.json").absolute()
+        trainer = TorchTrainer(
+            partial(_process, run, os.getcwd(), end),
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=2 * 86_400),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=wanted),
+            run_config=RunConfig(
+                name="train", storage_path=str(end.parent), failure_config=FailureConfig(max_failures=RESTARTS)
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            why = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the processes died more than {RESTARTS} times ({why:.160}): the same command goes on"
+            ) from None
+        facts = json.loads(end.read_text(encoding="utf-8"))
+    if "mistake" in facts:
+        raise UserError(facts["mistake"])
+    print(facts["text"], end="")
+    if facts["code"]:
+        raise typer.Exit(facts["code"])
+
+
+def _process(run: Callable[[], None], here: str, end: Path) -> None:
+    """One process of a training. After a mistake of the user's Ray starts all again: then there is nothing to do."""
+    from inkwash.cli import message
+    from inkwash.weights.files import save_json
+
+    if end.exists():
+        return
+    os.chdir(here)
+    text, code = io.StringIO(), 0
+    try:
+        with redirect_stdout(text):
+            run()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except Exception as error:
+        if not isinstance(error, ProcessGone) and (said := message(error)) is not None:
+            save_json(end, {"mistake": said})
+        raise
+    if rank() == 0:
+        save_json(end, {"text": text.getvalue(), "code": code})

@@ -1,0 +1,217 @@
+"""`--on ray`, on a cluster whose nodes die."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from inkwash.cli import cluster, main
+from inkwash.systems.base import Result
+from tests.house import path_with_points
+
+missing = find_spec("ray") is None or sys.platform != "linux"
+needs_ray = pytest.mark.skipif(missing, reason="no Ray, or a system on which it has no clusters of several nodes")
+RECIPE = """
+task = "points"
+[fit]
+steps = 30
+learning_rate = 3e-3
+batch_size = 8
+grad_accumulation = 2
+checkpoint_minutes = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, place):
+    """Starts a command, where a package with the toy system is installed."""
+    environment = os.environ | {
+        "PYTHONPATH": path_with_points(tmp_path_factory.mktemp("site")),
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # as the tests beside them
+        "TMPDIR": "/tmp",  # a socket's path has 107 bytes at most
+    }
+
+    def start(*command):
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen([sys.executable, *map(str, command)], cwd=place, env=environment, text=True, **pipes)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def inkwash(start):
+    """Runs inkwash; what it prints."""
+
+    def run(*arguments, code=0):
+        process = start("-m", "inkwash", *arguments)
+        out, error = process.communicate()
+        assert process.returncode == code, error
+        return out, error
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(inkwash, place):
+    (place / "ring.toml").write_text(RECIPE)
+    return inkwash("train", "ring.toml")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def nodes(start):
+    """A function that makes a cluster's node die, or adds one; and the cluster's address."""
+    process = start(Path(__file__).with_name("cluster_nodes.py"))
+    address = process.stdout.readline().strip()
+    assert address, process.communicate()[1]
+
+    def obey(line):
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == f"{line}\n"
+
+    obey.address = f"ray://{address}"
+    yield obey
+    process.communicate()
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "results.jsonl"}
+
+
+@needs_ray
+def test_rows_are_those_of_one_process_and_are_not_made_again(inkwash, model, nodes, place):
+    (place / "shift.csv").write_text("5,0\n")
+    (place / "rows.csv").write_text("count,seed,shift,name\n20,1,shift.csv,\n30,,,a\n0,2,,\n9,2,,b\n")
+    command = ["scatter", "--model", model, "--csv", "rows.csv"]
+    inkwash(*command, "-o", "alone", code=2)
+    out, said = inkwash(*command, "-o", "many", "--on", nodes.address, "--json", code=2)
+    assert "rows.csv, line 4: count = 0" in said and "3 made, 0 there already, 1 broken" in said
+    assert files(place / "many") == files(place / "alone") and len(files(place / "many")) == 6
+    results = {result["of"]: result for result in map(json.loads, out.splitlines())}
+    assert sorted(results) == [0, 1, 3] and results[0]["row"]["radius"] > 4
+    assert results[0]["files"] == ["many/scatter-1.png", "many/scatter-1.csv"]
+    (place / "many" / "b.csv").unlink()
+    shutil.rmtree(place / "alone")
+    assert "1 made, 2 there already, 1 broken" in inkwash(*command, "-o", "many", "--on", nodes.address, code=2)[1]
+
+
+@needs_ray
+def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
+    rows = 60
+    (place / "slow.csv").write_text("count,seed,steps\n" + "".join(f"300,{seed},300\n" for seed in range(rows)))
+    command = ["scatter", "--model", model, "--csv", "slow.csv"]
+    process = start("-m", "inkwash", *command, "-o", "killed", "--on", nodes.address)
+    record = place / "killed" / "results.jsonl"
+    while not record.exists() or record.read_bytes().count(b"\n") < 5:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    nodes("kill")
+    out, said = process.communicate()
+    nodes("add")
+    assert process.returncode == 0 and f"{rows} made, 0 there already, 0 broken" in said, said
+    assert len(out.splitlines()) == 2 * rows and record.read_bytes().count(b"\n") == rows
+    inkwash(*command, "-o", "whole")
+    assert files(place / "killed") == files(place / "whole")
+
+
+@needs_ray
+def test_a_training_is_that_of_torchrun_though_a_node_dies(start, nodes, place):
+    (place / "long.toml").write_text(RECIPE.replace("steps = 30", "steps = 100"))
+    process = start("-m", "inkwash", "train", "long.toml", "--out", "on-ray", "--on", nodes.address, "--workers", 2)
+    while len(list((place / "on-ray").glob("checkpoints/*.json"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    nodes("kill")
+    assert process.poll() is None
+    nodes("add")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "inkwash"]
+    peer = start(*torchrun, "train", "long.toml", "--out", "by-torchrun")
+    assert peer.communicate()[0] == "by-torchrun/model\n"
+    out, said = process.communicate()
+    assert (process.returncode, out) == (0, "on-ray/model\n"), said
+    weights = [(place / run / "model" / "model.safetensors").read_bytes() for run in ("on-ray", "by-torchrun")]
+    assert weights[0] == weights[1]
+    assert not list((place / "on-ray").glob(".ray-*"))
+
+
+@needs_ray
+def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
+    (place / "odd.toml").write_text(RECIPE.replace("accumulation = 2", "accumulation = 3"))
+    said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 2, code=2)[1].splitlines()
+    assert "grad_accumulation = 3: so many micro-batches cannot be spread evenly over 2" in said[-1]
+    said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 9, code=2)[1].splitlines()
+    assert "--workers 9: this cluster has room for 2 such processes" in said[-1]
+    said = inkwash("train", "odd.toml", "--on", nodes.address, "--device", "cuda", code=2)[1].splitlines()
+    assert "no machine of this cluster has 1 GPU" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--on", "spark"], "--on spark: give ray, or ray://HOST:PORT"),
+        (["--on", "ray://host"], "give ray, or ray://HOST:PORT"),
+        (["--on", "ray", "--plan"], "--plan means nothing with --on"),
+        (["--on", "ray", "--sprite"], "--sprite means nothing with --on"),
+        (["--on", "ray", "--device", "cuda:1"], "--device cuda:1 means nothing with --on"),
+    ],
+)
+def test_what_means_nothing_is_refused(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("prompt\na fox\n")
+    assert main(["generate", "--csv", "rows.csv", *arguments]) == 2
+    assert says in capsys.readouterr().err and os.listdir() == ["rows.csv"]
+
+
+def test_there_must_be_rows_to_spread_and_a_cluster_to_train_on(capsys):
+    assert main(["generate", "a fox", "--on", "ray"]) == 2
+    assert "--on spreads the rows of a table over machines: give one with --csv" in capsys.readouterr().err
+    assert main(["train", "emoji", "--workers", "2"]) == 2
+    assert "--workers means nothing without --on" in capsys.readouterr().err
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("prompt\na fox\n")
+    assert main(["generate", "--csv", "rows.csv", "--on", "ray://127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert "--on ray://127.0.0.1:1: " in said and "ray start" in said and os.listdir() == ["rows.csv"]
+
+
+def test_results_go_from_one_folder_to_another(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "model").mkdir(parents=True), there.mkdir()
+    (here / "a.png").write_bytes(b"a"), (here / "model" / "w").write_bytes(b"w")
+    (there / "left").mkdir(), (there / "left" / "over").touch()
+    results = [Result(0, 0, {".png": here / "a.png"}), Result(0, None, {}, model=here / "model")]
+    packed, contents = cluster.pack(results, here)
+    assert contents == {"a.png": b"a", "model/w": b"w"}
+    one, other = cluster.unpack(packed, contents, there)
+    assert one.files == {".png": there / "a.png"} and one.files[".png"].read_bytes() == b"a"
+    assert other.model == there / "model" and sorted(path.name for path in there.iterdir()) == ["a.png", "model"]
+    assert cluster.pack(None, here) == (None, {}) and cluster.unpack(None, {}, there) is None
+
+
+def test_of_what_processes_say_our_own_lines_are_shown():
+    out, error = io.StringIO(), io.StringIO()
+    stream = cluster._Ours(out, error)
+    print("a result", file=stream)
+    foreign = "(Worker pid=7) inkwash: 3 of 9\n(Worker pid=7) a warning of somebody's\n"
+    thread = threading.Thread(target=print, args=(foreign,), kwargs={"file": stream}, name="ray_print_logs")
+    thread.start(), thread.join()
+    assert (out.getvalue(), error.getvalue()) == ("a result\n", "inkwash: 3 of 9\n")
