@@ -15,7 +15,8 @@ help:
 	@echo 'make demo    set up and make a picture from words'
 	@echo 'make test    set up and run all tests'
 	@echo 'make bench   set up and run each program under benchmarks/ for its first seconds'
-	@echo 'make kills   kill the studio 200 times, not 25 as make test does, and write docs/results/kills.json'
+	@echo 'make kills   kill the studio 200 times, not 25 as make test does, and then one of many servers and workers;'
+	@echo '             writes docs/results/kills.json and kills-postgresql.json'
 	@echo 'make check   set up and check format, lint, types and layers'
 	@echo 'make docs    build the site of these documents in build/docs, and check its links; nothing in it needs a network'
 	@echo 'make dist    build the wheel, install it elsewhere, and draw with it'
@@ -37,6 +38,7 @@ bench: $(VENV)/.bench
 
 kills: $(VENV)/.test
 	$(call stage,killing the studio 200 times,7 minutes,INKWASH_KILLS=200 $(BIN)/python -m pytest tests/studio/test_crash.py)
+	$(call stage,killing servers and workers on PostgreSQL and S3,15 minutes,$(BIN)/python benchmarks/kills.py)
 
 check: $(VENV)/.test
 	$(call stage,checking the format,1 s,$(BIN)/ruff format --check .)

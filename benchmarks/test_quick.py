@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("common.py", "training_device.py", "training_peer.py")
+SHARED = ("common.py", "fleet.py", "training_device.py", "training_peer.py")
 PROGRAMS = [
     [file.name]
     for file in sorted((ROOT / "benchmarks").glob("*.py"))

@@ -329,6 +329,16 @@ def test_the_figures_of_the_studio_page_are_those_of_its_report():
     assert benchmark["table"](report) in read("docs/studio.md")
 
 
+def test_the_tables_of_kills_are_those_of_their_report():
+    pytest.importorskip("psycopg")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "kills.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    for table in (benchmark["kills_table"], benchmark["table"]):
+        assert table(report) in read("docs/studio.md")
+    assert report["toy"]["kills"] == 50 and not any(report["toy"]["wrong"].values())
+    assert report["emoji"]["kills"] == 10 and not any(report["emoji"]["wrong"].values())
+
+
 @pytest.mark.parametrize(("program", "part"), [("training", "speed"), ("training_device", None)])
 def test_the_tables_of_the_training_page_are_those_of_their_reports(program, part):
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / f"{program}.py"))

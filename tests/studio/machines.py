@@ -25,19 +25,20 @@ def until(true, seconds=120.0):
     return found
 
 
-def install(site: Path) -> Path:
-    """Makes the toy a package there."""
-    (site / "gate").symlink_to(HERE / "gate")
-    about = site / "gate-1.0.dist-info"
+def install(site: Path, package: Path = HERE / "gate") -> Path:
+    """Makes a system of tests a package there."""
+    name = package.name
+    (site / name).symlink_to(package)
+    about = site / f"{name}-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gate\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[inkwash.systems]\ngate = gate:SYSTEM\n")
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[inkwash.systems]\n{name} = {name}:SYSTEM\n")
     return site
 
 
-def write_model(folder: Path, weights: str = "ink") -> Path:
+def write_model(folder: Path, weights: str = "ink", system: str = "gate") -> Path:
     folder.mkdir(parents=True)
-    (folder / "system.json").write_text(json.dumps({"system": "gate"}))
+    (folder / "system.json").write_text(json.dumps({"system": system}))
     (folder / "model.safetensors").write_text(weights)
     return folder
 

@@ -28,10 +28,10 @@ def programs() -> Path:
 
 class Cluster:
     """A server of databases, whose user `inkwash` may do all. From its socket no password is needed, from `port` of
-    this machine one is."""
+    this machine one is. options: more of them."""
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
-        self.folder, self.binaries, self.count = folder, binaries, 0
+    def __init__(self, folder: Path, binaries: Path, *options: str) -> None:
+        self.folder, self.binaries, self.options, self.count = folder, binaries, options, 0
         self.user = "nobody" if os.getuid() == 0 else None
         if self.user:
             shutil.chown(folder, self.user)
@@ -48,7 +48,7 @@ class Cluster:
 
     def start(self) -> None:
         options = ["-k", self.folder, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-        command = [self.binaries / "postgres", "-D", self.folder / "data", *options]
+        command = [self.binaries / "postgres", "-D", self.folder / "data", *options, *self.options]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
         self.wait()
@@ -95,10 +95,13 @@ class Cluster:
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
-    binaries, folder = programs(), Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path may not be long
+def running(*options: str) -> Iterator[Cluster]:
+    binaries = programs()
+    folder = Path(
+        tempfile.mkdtemp(prefix="pg-", dir="/tmp")
+    )  # short, as a socket's path may not be long; nobody's way
     try:
-        cluster = Cluster(folder, binaries)
+        cluster = Cluster(folder, binaries, *options)
         try:
             yield cluster
         finally:

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from inkwash.errors import UserError
-from inkwash.studio import accounts, buckets, context, orphans, worker
+from inkwash.studio import accounts, buckets, context, files, orphans, worker
 from inkwash.studio.app import create
 from inkwash.studio.engine import Settings
 from inkwash.studio.errors import StorageUnusable
@@ -88,6 +88,15 @@ def test_what_one_server_keeps_another_reads_and_what_it_deletes_is_gone(storage
     assert named(storage, place) == {file_of(content), file_of(content, ".webp", "thumbnails")}
     assert other.delete(result.id, user) and named(storage, place) == set()
     assert [path for path in store.home.rglob("*.png")] + [path for path in store.home.rglob(".staged-*")] == []
+
+
+def test_the_disk_is_waited_for_where_files_stay_on_it_alone(store, user, tmp_path, monkeypatch):
+    synced, alone = [], Store(tmp_path / "alone")
+    monkeypatch.setattr(files, "sync", synced.append)
+    drawn(store, user, shade=5)
+    assert synced == []
+    drawn(alone, accounts.add_user(alone, "anna", None).id, shade=5)
+    assert any(path.parent == alone.files.folder for path in synced)
 
 
 def test_a_studio_and_its_worker_draw_into_the_bucket(cluster, storage, place, tmp_path):

@@ -44,6 +44,8 @@ class Bucket(Files):
     is_claimed  whether it was found to be the database's
     """
 
+    is_here = False  # what is staged is put elsewhere, and nobody waits for this disk
+
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(folder)
         self.url, self.root = url, parse(url)

@@ -179,7 +179,11 @@ class Files:
     """A folder of files by content: the same bytes are kept once. Names are hashes, never what a user wrote.
 
     Who keeps, removes or sweeps does so within the store's write transaction, which makes file and row one.
+
+    is_here  whether what is staged is what will be kept
     """
+
+    is_here = True
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.thumbnails = folder, folder.with_name("thumbnails")
@@ -199,7 +203,7 @@ class Files:
 
     @contextmanager
     def stage(self, source: Path | IO[bytes] | bytes, suffix: str, link: bool = False) -> Iterator[Content]:
-        """The content of `source` on the disk, synced, for `commit`; what was not kept goes when the block is left.
+        """The content of `source` on the disk, for `commit`; what was not kept goes when the block is left.
 
         link: nobody writes into the file at `source` any more, so that it need not be copied.
         """
@@ -210,7 +214,8 @@ class Files:
             else:
                 with path.open("xb") as file:
                     shutil.copyfileobj(BytesIO(source) if isinstance(source, bytes) else source, file)
-            sync(path)
+            if self.is_here:
+                sync(path)
             yield Content(digest(path), suffix, path.stat().st_size, path)
         finally:
             path.unlink(missing_ok=True)

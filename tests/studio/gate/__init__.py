@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
+from PIL import Image
 
+from inkwash.progress import Preview
 from inkwash.systems.base import Help, Progress, Request, Result, System, Verb
 
 
@@ -59,6 +61,7 @@ def wait(name, context):
 def draw(requests, context):
     for of, request in enumerate(requests):
         model = context.model(request.model)
+        context.tell(Preview(of, 0, Image.new("RGB", (8, 8), "red")))
         wait(request.seed, context)
         file = context.folder / f"{request.seed}.txt"
         file.write_text(f"{request.seed} {model.weights}")
