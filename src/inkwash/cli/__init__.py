@@ -60,7 +60,8 @@ def message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in NO_PATH and error.filename is not None:
         return f"{str(error.filename)[:100]}: {error.strerror}; name another"
     # by name: their modules are too slow for --help
-    known = isinstance(error, UserError) or type(error).__name__ in ("DiffusionError", "DatabaseUnusable")
+    names = ("DiffusionError", "DatabaseUnusable", "StorageUnusable")
+    known = isinstance(error, UserError) or type(error).__name__ in names
     return str(error) if known else None
 
 

@@ -76,7 +76,8 @@ def given_places(
     """The folder, the database and the bucket, whether they are given after the command or before it."""
     home_before, store_before, files_before = context.obj
     check_hidden(context, store)
-    return folder(home or home_before), url_of(store or store_before), bucket_of(files or files_before)
+    url = url_of(store_before if store is None else store)
+    return folder(home or home_before), url, bucket_of(files_before if files is None else files)
 
 
 def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
@@ -92,7 +93,7 @@ def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
 
 def check_hidden(context: typer.Context, store: str | None) -> None:
     """UserError for a password that others on this machine may see."""
-    if store and is_given(context, "store") and re.search(r"//[^/@]*:[^/@]*@|password=", store):
+    if store and is_given(context, "store") and re.search(r"//[^@?]*:[^@?]*@|password=", store):
         raise UserError(
             "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
             "or the password in ~/.pgpass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import threading
@@ -20,6 +21,8 @@ from inkwash.studio.sqlite import MARK
 from inkwash.weights.files import atomic, digest
 
 FILES = "INKWASH_FILES"  # the variable of the environment with the URL of the bucket
+LOG = logging.getLogger("inkwash.studio")
+UNUSABLE = "the studio's storage cannot be worked with"
 CLOCK = "clock"  # an object that is written to see that this can be done, and what time it is there
 ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip")  # of a model, or of a training's checkpoint
 ARCHIVES = ("models", "runs")
@@ -79,8 +82,10 @@ class Bucket(Files):
         except (OSError, BotoCoreError, ClientError) as error:
             if is_disk_full(error):  # this machine's
                 raise
+            if self.failure is None:  # where it is, users are not told
+                LOG.warning("the storage %s cannot be worked with: %s", self.url, one_line(error))
             self.failure = one_line(error)
-            raise StorageUnusable(f"the studio's storage cannot be worked with ({self.failure})") from None
+            raise StorageUnusable(UNUSABLE) from None
         finally:
             self.calls.release()
         self.failure = None
@@ -89,7 +94,7 @@ class Bucket(Files):
         """StorageUnusable if it still cannot be read, or written."""
         if (failure := self.failure) is not None and not (self.has(MARK) and self.now()):
             self.failure = failure
-            raise StorageUnusable(f"the studio's storage cannot be worked with ({failure})")
+            raise StorageUnusable(UNUSABLE)
 
     def key(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -103,13 +108,14 @@ class Bucket(Files):
             return bool(self._call("exists", name))
 
     def put(self, name: str, source: Path | bytes, mode: str = "overwrite") -> None:
+        """FileNotFoundError for a file that is not there."""
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
         with self._checked():
             try:
                 if isinstance(source, bytes):
-                    self._call("pipe_file", name, source, size=len(source), mode=mode)
+                    self._call("pipe_file", name, source, size=size, mode=mode)
                 else:
-                    limit = time_limit(source.stat().st_size)
-                    self.storage.put_file(str(source), self.key(name), timeout=limit)
+                    self.storage.put_file(str(source), self.key(name), timeout=time_limit(size))
             except FileNotFoundError as error:  # no such bucket
                 raise OSError(*error.args) from None
 
@@ -190,7 +196,10 @@ class Bucket(Files):
         return None
 
     def put_folder(self, name: str, folder: Path) -> None:
-        """A folder as an archive, which is not compressed: weights hardly are smaller for it."""
+        """A folder as an archive, which is not compressed: weights hardly are smaller for it. FileNotFoundError for
+        one that is not there."""
+        if not folder.is_dir():
+            raise FileNotFoundError(folder)
         archive = self.folder / f".staged-{secrets.token_hex(16)}"
         try:
             with zipfile.ZipFile(archive, "x") as packed:
@@ -259,11 +268,11 @@ class Bucket(Files):
             except FileNotFoundError:
                 found = {}
         for path, facts in found.items():
-            *_, parent, last = path.split("/")
-            shape = ARCHIVE if folder in ARCHIVES else CONTENT
-            match, place = shape.fullmatch(last), folder if folder in ARCHIVES else last[:2]
-            if match and parent == place and (before is None or facts["LastModified"] < before):
-                yield match[1], path.removeprefix(f"{self.root}/")
+            name, last = path.removeprefix(f"{self.root}/"), path.rpartition("/")[2]
+            shape, place = (ARCHIVE, folder) if folder in ARCHIVES else (CONTENT, f"{folder}/{last[:2]}")
+            match = shape.fullmatch(last)
+            if match and name == f"{place}/{last}" and (before is None or facts["LastModified"] < before):
+                yield match[1], name
 
 
 def parse(url: str) -> str:

@@ -64,6 +64,7 @@ class JobContext:
         self.root = self.store.runs / job.id
         if not job.lasting:
             shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
+            self.root /= worker.name  # one that leaves the job removes nothing of the next one's
         else:
             runs.fetch(self.store, job.id)
         self.inputs: Path = self.root / "in"
@@ -162,7 +163,9 @@ class JobContext:
         return "turn" if now - self.started >= TURN and not self.store.is_next(self.job.id) else None
 
     def close(self) -> None:
-        """Removes the folder, unless the job may go on there."""
+        """Removes the folder, unless the job may go on there: of one that is another's now only the own part."""
         row = self.store.job(self.job.id)
-        if row is None or not row.lasting or row.status in ("done", "cancelled"):
+        if row is None or row.status in ("done", "cancelled") or (row.status == "failed" and not row.lasting):
             runs.remove(self.store, self.job)
+        elif not row.lasting:
+            shutil.rmtree(self.root, ignore_errors=True)

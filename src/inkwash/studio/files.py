@@ -80,6 +80,13 @@ def link_or_copy(source: Path, path: Path, link: bool = True) -> None:
         shutil.copyfile(source, temporary)
 
 
+def link_folder(folder: Path, target: Path) -> None:
+    """The files of a folder at a second place, on the disk: who goes on with them writes anew, never into them."""
+    shutil.copytree(folder, target, copy_function=lambda one, other: link_or_copy(Path(one), Path(other)))
+    for path in (target, *target.rglob("*")):
+        sync(path)
+
+
 def suffix_of(name: str) -> str:
     """The ending by which a file is kept, ".csv"; none for one that is long or strange."""
     suffix = PurePath(name).suffix.lower()

@@ -19,7 +19,7 @@ from inkwash.studio import fleet, runs
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
-from inkwash.studio.files import move
+from inkwash.studio.files import link_folder
 from inkwash.studio.library import OPEN, Library, NewFile, check_daily, erase_text, free_name, may_go_on, size_of
 from inkwash.studio.locks import held_by, lock_held, lock_jobs, lock_user
 from inkwash.studio.tables import counter, files, jobs, models, results, users
@@ -344,7 +344,8 @@ class Store(Library):
     def _add_model(
         self, tx: Connection, job: Row[Any], id: str, folder: Path, stem: str, taken: Collection[str]
     ) -> tuple[str, str | None]:
-        """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
+        """Puts a model's folder where models are; what it is called, and which of the job it replaces. The folder
+        stays where it was: it is kept again, should this not be committed."""
         lock_user(tx, job.user_id)  # whose names are told apart
         moment = now(tx)
         of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
@@ -353,9 +354,7 @@ class Store(Library):
         name = before.name if before else free_name(tx, stem, job.user_id, taken)
         row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
         tx.execute(insert(models).values(**row, bytes=size_of(folder), created=moment, deleted=None))
-        for path in folder.rglob("*"):
-            sync(path)
-        move(folder, self.models_folder / id)
+        link_folder(folder, self.models_folder / id)
         sync(self.models_folder)
         return name, before.id if before else None
 

@@ -20,6 +20,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +191,12 @@ class Worker:
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):
                     if context.stop_reason in (None, "stop"):
-                        self.keep(job, request, part, number, result, context)
+                        self.insist(context, partial(self.save_result, job, request, part, number, result))
                     elif context.stop_reason == "pause" and result.model is not None:
-                        self.save_model_so_far(job, request, result.model, context)
+                        self.insist(context, partial(self.save_model_so_far, job, request, result.model, context))
                 if context.stop_reason not in (None, "stop"):
-                    runs.send(self.store, job.id)
+                    context.check()  # what another has learned since is not to be replaced
+                    self.insist(context, partial(runs.send, self.store, job.id))
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job, leave=self.draining.is_set()):
                     return None
@@ -213,19 +215,16 @@ class Worker:
                 self.busy += time.monotonic() - started
             yield result
 
-    def keep(
-        self, job: Row[Any], request: Request, part: int, number: int, result: Result, context: JobContext
-    ) -> None:
-        """As `save_result`, as often as it takes until storage and database can be worked with: what was made is not
-        lost."""
+    def insist(self, context: JobContext, keep: Callable[[], None]) -> None:
+        """As often as it takes until storage and database can be worked with: what was made is not lost."""
         while True:
             try:
-                return self.save_result(job, request, part, number, result)
+                return keep()
             except (StorageUnusable, DatabaseUnusable) as error:
                 if self.store.postgresql is None:  # SQLite's does not come back
                     raise
                 self.active = time.monotonic()
-                self.notify(job, "storage unusable", why=str(error))
+                self.notify(context.job, "storage unusable", why=str(error))
                 if self.stopping.wait(RETRY):
                     raise LeaseLost from None
                 context.check()
@@ -262,8 +261,11 @@ class Worker:
         shutil.copytree(folder, copy)
         try:
             self.store.add_model(self.name, job, copy, model_name(request), self.catalogue.shared)
+        except (StorageUnusable, DatabaseUnusable):
+            raise
         except APIError as error:  # there is no room for it; the training can go on all the same
             self.store.note(self.name, job.id, str(error))
+        shutil.rmtree(copy)
 
     def send_heartbeats(self) -> None:
         """Renews the lease of the job at hand, in a thread of its own, as long as there are steps."""

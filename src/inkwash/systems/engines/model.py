@@ -18,8 +18,8 @@ from inkwash.systems.base import reading
 from inkwash.systems.engines.addresses import Address, find, parse
 from inkwash.systems.engines.client import Beat, EngineError, Files, ask
 from inkwash.systems.engines.limits import SIDE
-from inkwash.systems.engines.request import nearest
-from inkwash.systems.pictures.data import Source, load_image, load_mask, source_facts
+from inkwash.systems.engines.request import MAX_SIDE, nearest
+from inkwash.systems.pictures.data import Source, load_image, load_mask, same_shape, source_facts
 from inkwash.systems.pictures.request import check_prompt
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
@@ -64,11 +64,16 @@ class Engine:
         check_prompt(prompt)
         seed = secrets.randbelow(2**32) if seed is None else seed
         start = None if image is None else load_image(image)
-        size = (width or SIDE, height or SIDE)
+        size = shape = (width or SIDE, height or SIDE)
         if start is not None:
-            size = size if width else (nearest(start.width), nearest(start.height))
+            shape = start.size
+            scale = min(1.0, MAX_SIDE / max(start.size))
+            size = size if width else (nearest(scale * start.width), nearest(scale * start.height))
             start = start.resize(size, Image.Resampling.LANCZOS)
-        hole = None if mask is None else load_mask(mask).resize(size, Image.Resampling.BOX)
+        hole = None if mask is None else load_mask(mask)
+        if hole is not None and start is not None:
+            check_shape(hole.size, shape)
+            hole = hole.resize(size, Image.Resampling.BOX)
         fields = {
             "model": self.address.model,
             "prompt": prompt,
@@ -105,6 +110,13 @@ def save_all(texts: Iterable[str], folder: Path) -> list[Path]:
         places.append(folder / name)
         Engine(name, address).save(folder / name)
     return places
+
+
+def check_shape(mask: tuple[int, int], picture: tuple[int, int]) -> None:
+    """UserError for a mask that would be distorted."""
+    if not same_shape(mask, picture):
+        sides = [f"{width} x {height}" for width, height in (mask, picture)]
+        raise UserError(f"the mask has {sides[0]} pixels, the picture {sides[1]}: give one of the same shape")
 
 
 def files_of(start: Image.Image | None, hole: Image.Image | None) -> Files:

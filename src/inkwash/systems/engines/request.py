@@ -54,6 +54,6 @@ class Generate(Request):
         return "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60] or "picture"
 
 
-def nearest(side: int) -> int:
+def nearest(side: float) -> int:
     """The side of a picture that engines draw which is nearest to this one."""
     return min(MAX_SIDE, max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE))
