@@ -485,3 +485,11 @@ def test_what_needs_the_studios_own_headers_or_hands_comes_from_it(store, user, 
     answer = ask("anna").get(f"/api/results/{result.id}/files/1", params={"recipe": False})
     assert answer.status_code == 200 and b"a secret" not in answer.content
     assert b"a secret" in store.read(result.files[1])
+
+
+def test_what_lies_deeper_below_the_prefix_is_not_the_studios(storage, place, store):
+    sha = "ab" + 62 * "0"
+    for name in (f"files/archive/files/ab/{sha}.png", f"files/ab/{sha}.png", f"models/a/models/{32 * 'a'}.zip"):
+        store.bucket.put(name, b"of another")
+    assert [name for _, name in store.bucket.old("files", None)] == [f"files/ab/{sha}.png"]
+    assert list(store.bucket.old("models", None)) == []

@@ -167,7 +167,11 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
     for words in (["--port", "0"], ["key"], ["user", "anna"]):
         before, after = (words, home) if words[0] == "--port" else ((), (*words, *home))
         assert "password authentication failed" in told(*before, *after, store=wrong)
-    assert "--store is empty" in told(*home, "--store", "")
+    assert "--store is empty" in told(*home, "--store", "") and "--store is empty" in told(
+        "key", *home, "--store", ""
+    )
+    assert "--files is empty" in told("key", *home, "--files", "", store=cluster.tcp(name))
+    assert "could see its password" in told("key", *home, "--store", "postgresql://anna:ge/heim@b/c")
     assert "--store mysql: the address of a PostgreSQL database is needed" in told(
         *home, store="mysql://a:geheim@b/c"
     )

@@ -19,8 +19,10 @@ import inkwash
 from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio import accounts, context, worker
+from inkwash.studio import store as stores
 from inkwash.studio.catalogue import Catalogue
-from inkwash.studio.store import NewJob
+from inkwash.studio.errors import DatabaseUnusable
+from inkwash.studio.store import NewJob, NewResult
 from inkwash.studio.worker import ModelCache, Worker
 from inkwash.systems import systems
 from inkwash.systems.base import Help, Note, Progress, Request, Result, System, Verb
@@ -386,3 +388,38 @@ def test_what_is_likely_to_be_asked_for_is_loaded_before(store, user):
     with store.writing() as tx:
         tx.exec_driver_sql("update jobs set model = 'gone'")
     hand.warm_up()
+
+
+def test_one_that_leaves_a_job_removes_nothing_of_the_next_ones(store, user):
+    """Who goes on may have begun before the other has tidied up: both may work in one folder."""
+    store.submit(user, asked(n=2))
+    one, other = working(store, Painter())[0], working(store, Painter())[0]
+    other.name = "other"
+    job = store.claim("w")
+    first = context.JobContext(one, job)
+    (first.folder / "drawn").touch()
+    assert not store.advance("w", job, leave=True)
+    second = context.JobContext(other, store.claim("other"))
+    (second.folder / "drawn").touch()
+    first.close()
+    assert (second.folder / "drawn").exists() and not first.root.exists()
+    store.advance("other", store.job(job.id))
+    second.close()
+    assert not (store.runs / job.id).exists()
+
+
+def test_a_model_is_kept_though_the_database_goes_in_the_middle(store, user, tmp_path, monkeypatch):
+    def gone(tx):
+        raise DatabaseUnusable("gone", "database_unreachable")
+
+    store.submit(user, NewJob("pictures", "train", {}, lasting=True))
+    job, folder = store.claim("w"), tmp_path / "model"
+    folder.mkdir()
+    (folder / "system.json").write_text("{}")
+    new = NewResult(None, "a model", {}, {}, [], folder, "mine")
+    with monkeypatch.context() as patch, pytest.raises(DatabaseUnusable):
+        patch.setattr(stores, "stamp", gone)
+        store.add("w", job, 0, 0, new)
+    assert store.models(user) == [] and store.add("w", job, 0, 0, new)
+    (model,) = store.models(user)
+    assert (store.folder_of(model) / "system.json").read_text() == "{}"

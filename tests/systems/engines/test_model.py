@@ -175,3 +175,11 @@ def test_a_model_is_a_name_on_the_disk_and_an_address_in_the_environment(images,
     monkeypatch.setenv(KEYS, "qwen=sk-env")
     assert inkwash.load(folder).generate("a fox", **SIZE).size == (32, 16)
     assert images.asked[0].headers["authorization"] == "Bearer sk-env"
+
+
+def test_a_large_picture_keeps_its_shape_and_a_mask_of_another_is_refused(images, engine):
+    start = Image.new("RGB", (4000, 1000), "red")
+    drawn = engine.generate("a fox", image=start)
+    assert images.asked[0].fields["size"] == "2048x512" and drawn.size == (2048, 512)
+    with pytest.raises(UserError, match=r"the mask has 100 x 400 pixels, the picture 4000 x 1000: give one of the"):
+        engine.generate("a fox", image=start, mask=Image.new("L", (100, 400), 255))
