@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def start(tmp_path_factory, place):
         "PYTHONPATH": path_with_points(tmp_path_factory.mktemp("site")),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",  # its ports are open to the network
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_worker_niceness": "0",  # as the tests beside them
         "TMPDIR": "/tmp",  # a socket's path has 107 bytes at most
     }

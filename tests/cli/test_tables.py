@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -276,3 +277,29 @@ def test_a_parquet_that_is_none_is_one_line(tmp_path):
     parquet.write_table(arrow.table({"words": ["a fox"]}), tmp_path / "other.parquet")
     with pytest.raises(UserError, match=r"unknown column of .*'words'"):
         Table(tmp_path / "other.parquet", Generate)
+
+
+def test_numbers_of_a_parquet_are_those_that_were_meant(tmp_path):
+    """A decimal of 32 bits, whole numbers beside nothing, and the column that pandas adds."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {
+        " prompt ": arrow.array(["a fox", "a hare"]),
+        "guidance": arrow.array([7.3, 2.0], arrow.float32()),
+        "steps": arrow.array([9.0, None]),
+        "__index_level_0__": arrow.array([5, 9]),
+    }
+    parquet.write_table(arrow.table(columns), tmp_path / "rows.parquet")
+    (_, one), (_, other) = Table(tmp_path / "rows.parquet", Generate)
+    assert one == {"prompt": "a fox", "guidance": 7.3, "steps": 9} and other == {"prompt": "a hare", "guidance": 2.0}
+    for values, says in (
+        (arrow.array([float(2**53)]), "9007199254740992 is not exact in a column of double"),
+        (arrow.array(np.array([7.3], np.float16)), "a cell of halffloat; write text and numbers alone"),
+    ):
+        parquet.write_table(arrow.table({"seed": values}), tmp_path / "bad.parquet")
+        with pytest.raises(UserError, match=f"line 2: {says}"):
+            Table(tmp_path / "bad.parquet", Generate)
+
+
+def test_options_that_differ_name_the_rows_and_those_alike_do_not():
+    rows = {i: (None, Generate(prompt="a fox", steps=9 + i % 2, seed=3)) for i in range(2, 5)}
+    assert [*row_names(rows).values()] == ["a-fox-3-steps-9", "a-fox-3-steps-10", "a-fox-3-steps-9"]

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import secrets
 import shutil
 import socket
 import sys
@@ -31,16 +32,16 @@ from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone, rank
 
 RESTARTS = 10  # of a training whose processes die
-# reached from this machine alone, since Ray asks nobody who they are; 127.0.0.1 would become its network's address
+TRIES = 3  # of rows, with whose process something went wrong, beyond the first
+# of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
-CHUNK = 2**24  # bytes of results that an actor sends at once
-BLOCK = 64  # rows that an actor is given at once at most: so many are made anew where it dies
+BLOCK = 16  # rows that an actor is given at once at most: so many are made anew where it dies
 
 
 @contextmanager
 def connected(on: str, log: bool = False) -> Iterator[Any]:
-    """The module `ray`, with a cluster behind it: the one at an address; else the one that runs on this machine, or
-    one that is started and ends with the block."""
+    """The module `ray`, with a cluster behind it: the one at an address; else one that is started, listens to nobody
+    without its token, and ends with the block."""
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
@@ -54,10 +55,8 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
             socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
             ray.init(address, **how)
         else:
-            try:
-                ray.init("auto", **how)
-            except ConnectionError:
-                ray.init("local", include_dashboard=False, **ALONE, **how)
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # all reach its ports
+            ray.init("local", include_dashboard=False, **ALONE, **how)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
@@ -117,7 +116,8 @@ def check(on: str, device: str | None) -> None:
 
 def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
     """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
-    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(machine["threads"] or 1)}
+    threads = machine["threads"] or os.environ.get("OMP_NUM_THREADS") or 1
+    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(threads)}
     ((name, count),) = wanted.items()
     if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
         raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
@@ -130,8 +130,10 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
     waiting, hashes = list(rows), dict[tuple[str | None, ...], str | None]()
     if not waiting:
         return
-    with connected(on) as ray:
-        for done, (place, outcome, contents, notes) in enumerate(_stream(ray, verb, context, machine, waiting), 1):
+    lacking = set(range(len(waiting)))
+    with connected(on) as ray, _died(ray, on):
+        for place, outcome, contents, notes in _stream(ray, verb, context, machine, waiting):
+            lacking.remove(place)
             row = waiting[place]
             for note in notes:
                 context.tell(note)
@@ -143,7 +145,22 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
                     f"{names[0]}: another model of this name lies on one of the machines: make them the same"
                 )
             yield outcome._replace(row=row, results=unpack(outcome.results, contents, context.folder))
-            context.tell(Progress(done, len(waiting)))
+            context.tell(Progress(len(waiting) - len(lacking), len(waiting)))
+    if lacking:
+        raise UserError(f"--on {on}: {len(lacking)} rows did not come back: the same command makes them")
+
+
+@contextmanager
+def _died(ray: Any, on: str) -> Iterator[None]:
+    """UserError for processes that die again and again."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        why = f"{str(error).strip().splitlines()[0]:.160}"
+        raise UserError(
+            f"--on {on}: a process died over its rows {1 + TRIES} times, for want of memory perhaps, or the cluster "
+            f"has gone ({why}); what is made stays: the same command goes on, and without --on it stops at the row"
+        ) from None
 
 
 def _stream(
@@ -155,6 +172,7 @@ def _stream(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
+    settings.target_max_block_size = None  # one output a block: tried again it is made whole, whatever was cut before
     wanted = resources(ray, machine)
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
@@ -177,6 +195,7 @@ def _stream(
         fn_constructor_kwargs=maker,
         num_cpus=wanted.get("CPU", 0),
         num_gpus=wanted.get("GPU", 0),
+        max_task_retries=TRIES,
     )
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
@@ -247,17 +266,12 @@ class Maker:
         (results := Path(self.scratch.name, "results")).mkdir()
         self.context = Remote(results, files, machine)
 
-    def __call__(self, batch: Any) -> Iterator[Any]:
+    def __call__(self, batch: Any) -> Any:
         import pyarrow
 
-        made = list[bytes]()
-        for value in batch["row"]:
-            place, row = pickle.loads(value.as_py())
-            made.append(pickle.dumps((place, *self.make(row))))
-            if sum(map(len, made)) > CHUNK:
-                yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
-                made.clear()
-        yield pyarrow.table({"made": pyarrow.array(made, pyarrow.binary())})
+        rows = (pickle.loads(value.as_py()) for value in batch["row"])
+        made = [pickle.dumps((place, *self.make(row))) for place, row in rows]
+        return pyarrow.table({"made": pyarrow.array(made, pyarrow.large_binary())})
 
     def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
         """What a row came to, the content of its files, and what is to be said."""
@@ -271,6 +285,7 @@ class Maker:
             return error, {}, notes
         finally:
             empty(self.context.folder)
+            shutil.rmtree(self.context.inputs, ignore_errors=True)
 
 
 def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:

@@ -36,7 +36,7 @@ class Record:
         self.ours: set[tuple[str, str]] = set()
         if self.file.exists():
             with self.file.open(
-                encoding="utf-8", newline="\n"
+                encoding="utf-8", errors="replace", newline="\n"
             ) as lines:  # a prompt may have other signs that end lines
                 for line in lines:
                     self.separator = "" if line.endswith("\n") else "\n"  # after what a killed process half wrote

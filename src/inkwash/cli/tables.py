@@ -4,7 +4,7 @@ called."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from inkwash.systems.tables import SIGNS, read_cells, read_text, skip_hint
 
 BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
 NAME = "name"  # the column that is no option: what the results of a row are called
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # a column that a pandas table is saved with
+WHOLE = {"float": 2**24, "double": 2**53}  # from which on Arrow's columns of these kinds round whole numbers
 SPREADSHEET = re.compile(r'#[A-Z/0]+[!?]|#N/A|#NV|Err:\d+|=[\w"($].*', re.S)  # errors as it saves them; formulas
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|results\.jsonl", re.I)
 LONGEST = 220  # bytes of a name, so that with endings no file system has too many
@@ -100,22 +102,30 @@ def read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
 
     try:
         with parquet.ParquetFile(file) as table:
-            yield 1, table.schema_arrow.names
-            rows = chain.from_iterable(zip(*map(list, batch), strict=True) for batch in table.iter_batches(1024))
+            columns = [name for name in table.schema_arrow.names if not PANDAS_INDEX.fullmatch(name)]
+            yield 1, [name.strip() for name in columns]
+            batches = table.iter_batches(1024, columns=columns)
+            rows = chain.from_iterable(zip(*map(list, batch), strict=True) for batch in batches)
             for line, values in enumerate(rows, 2):
-                if any(cells := [cell(file, line, value.as_py()) for value in values]):
+                if any(cells := [cell(file, line, value) for value in values]):
                     yield line, cells
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: no parquet that can be read ({str(error).splitlines()[0]:.80})") from None
 
 
-def cell(file: Path, line: int, value: Any) -> str:
-    """A value as a CSV would have it."""
+def cell(file: Path, line: int, scalar: Any) -> str:
+    """A value of Arrow's as a CSV would have it: the shortest number of its width, a whole one without a point, as
+    pandas writes one with empty cells beside it."""
+    value, kind = scalar.as_py(), str(scalar.type)
     if value is None or value != value:
         return ""
-    if not isinstance(value, str | int | float):
-        raise UserError(f"{file}, line {line}: a cell of {type(value).__name__}; write text and numbers alone")
-    return str(value).strip()
+    if not isinstance(value, str | int | float) or kind == "halffloat":
+        raise UserError(f"{file}, line {line}: a cell of {kind}; write text and numbers alone")
+    if not isinstance(value, float):
+        return str(value).strip()
+    if value.is_integer() and abs(value) >= WHOLE[kind]:
+        raise UserError(f"{file}, line {line}: {value:.0f} is not exact in a column of {kind}: write whole numbers")
+    return str(int(value)) if value.is_integer() else str(scalar.cast("string"))
 
 
 def number(kind: type, text: str) -> float:
@@ -134,8 +144,9 @@ def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
     for name, request in rows.values():
         if name is None:
             alike.setdefault(request.stem(), []).append(request)
+    differing = {stem: differing_options(requests) for stem, requests in alike.items()}
     names = {
-        line: "-".join([request.stem(), *differences(request, alike[request.stem()])])
+        line: "-".join([request.stem(), *differences(request, differing[request.stem()])])
         if name is None
         else safe_name(name.removesuffix(f".{getattr(request, 'format', 'png')}"))
         for line, (name, request) in rows.items()
@@ -152,13 +163,21 @@ def safe_name(text: str) -> str:
     return name
 
 
-def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:
-    """The options that not all of these requests have in common, with what they are in this one."""
-    for name in options(type(request)):
+def differing_options(requests: Sequence[Request]) -> list[str]:
+    """Those that not all of these requests have in common."""
+    first = requests[0]
+    return [
+        name
+        for name in options(type(first))
+        if any(getattr(other, name) != getattr(first, name) for other in requests)
+    ]
+
+
+def differences(request: Request, names: Iterable[str]) -> Iterator[str]:
+    """What these options are in this request."""
+    for name in names:
         value = getattr(request, name)
-        if not (value is None or value is False or value in ("", ())) and any(
-            getattr(other, name) != value for other in others
-        ):
+        if not (value is None or value is False or value in ("", ())):
             parts = ["" if value is True else value] if not isinstance(value, tuple) else value
             text = " ".join(Path(part.name).stem if isinstance(part, File) else str(part) for part in parts)
             text = Path(text).name if name in ("model", "refiner") else text  # and not where it lies
