@@ -67,9 +67,7 @@ def install(site: Path) -> dict[str, str]:
     (about / "entry_points.txt").write_text("[inkwash.systems]\ntoy = toy_rows:SYSTEM\n")
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ.update(PYTHONPATH=path, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
-    os.environ.update(
-        RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32)
-    )  # its ports are open to the network
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # all reach its ports
     return dict(os.environ)
 
 

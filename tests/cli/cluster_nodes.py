@@ -1,5 +1,5 @@
-"""A Ray cluster of two nodes, one core each, into which nobody is let without the token of the environment. It prints its address, and
-obeys lines: "kill" a node, "add" one; at the end of its input all ends."""
+"""A Ray cluster of two nodes, one core each, into which nobody is let without the token of the environment. It prints
+its address, and obeys lines: "kill" a node, "add" one; at the end of its input all ends."""
 
 import sys
 

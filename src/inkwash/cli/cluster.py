@@ -31,8 +31,7 @@ from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone, rank
 
-RESTARTS = 10  # of a training whose processes die
-TRIES = 3  # of rows, with whose process something went wrong, beyond the first
+RESTARTS = 10  # of a training whose processes die, and of an actor that dies
 # of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 BLOCK = 16  # rows that an actor is given at once at most: so many are made anew where it dies
@@ -158,7 +157,7 @@ def _died(ray: Any, on: str) -> Iterator[None]:
     except ray.exceptions.RayError as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
         raise UserError(
-            f"--on {on}: a process died over its rows {1 + TRIES} times, for want of memory perhaps, or the cluster "
+            f"--on {on}: a process died over its rows {RESTARTS} times, for want of memory perhaps, or the cluster "
             f"has gone ({why}); what is made stays: the same command goes on, and without --on it stops at the row"
         ) from None
 
@@ -195,7 +194,7 @@ def _stream(
         fn_constructor_kwargs=maker,
         num_cpus=wanted.get("CPU", 0),
         num_gpus=wanted.get("GPU", 0),
-        max_task_retries=TRIES,
+        max_restarts=RESTARTS,
     )
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
