@@ -850,7 +850,7 @@ def test_only_so_many_requests_of_a_user_wait_at_once_and_who_has_gone_does_not(
     from inkwash.studio import streams
 
     monkeypatch.setattr(streams, "WAITS", 3)
-    monkeypatch.setattr(quick.engine.store, "claim", lambda worker: None)  # nobody draws for now
+    monkeypatch.setattr(quick.engine.store, "claim", lambda *_: None)  # nobody draws for now
     headers = quick.headers
     with httpx.Client(base_url=quick.url, headers=headers, timeout=60) as client:
         job = client.post("/api/jobs/pictures/generate", json={"prompt": "x"}).json()["id"]

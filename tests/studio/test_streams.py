@@ -15,7 +15,7 @@ from tests.studio.conftest import asked, fox
 @pytest.fixture
 def still(quick, monkeypatch):
     """A studio in which nobody draws, and whose streams have a heartbeat five times a second."""
-    monkeypatch.setattr(quick.engine.store, "claim", lambda worker: None)
+    monkeypatch.setattr(quick.engine.store, "claim", lambda *_: None)
     monkeypatch.setattr(streams, "HEARTBEAT", 0.2)
     for job in quick.engine.store.jobs(accounts.local_user(quick.engine.store).id, limit=1000):
         quick.engine.store.cancel(job.id)

@@ -168,7 +168,7 @@ def _stream(
     """What `Maker.make` returns, of all rows."""
     from ray import data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.target_max_block_size = None  # one output a block: tried again it is made whole, whatever was cut before
