@@ -81,8 +81,8 @@ def link_or_copy(source: Path, path: Path, link: bool = True) -> None:
 
 
 def link_folder(folder: Path, target: Path) -> None:
-    """The files of a folder at a second place, on the disk, whole or not at all: who goes on with them writes anew, never
-    into them."""
+    """The files of a folder at a second place, on the disk, whole or not at all: who goes on with them writes anew,
+    never into them."""
     with TemporaryDirectory(prefix=".move-", dir=target.parent) as scratch:
         copy = Path(scratch) / target.name
         shutil.copytree(folder, copy, copy_function=lambda one, other: link_or_copy(Path(one), Path(other)))
