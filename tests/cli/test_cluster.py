@@ -114,6 +114,16 @@ def test_rows_are_those_of_one_process_and_are_not_made_again(inkwash, model, no
 
 
 @needs_ray
+def test_a_ray_of_ones_own_makes_the_same_and_ends(inkwash, model, place):
+    (place / "own.csv").write_text("count,seed\n20,1\n30,2\n")
+    command = ["scatter", "--model", model, "--csv", "own.csv"]
+    inkwash(*command, "-o", "by itself")
+    out, said = inkwash(*command, "-o", "on its own", "--on", "ray")
+    assert files(place / "on its own") == files(place / "by itself") and len(out.splitlines()) == 4
+    assert "2 made, 0 there already, 0 broken" in said and "Warning" not in said and "Traceback" not in said
+
+
+@needs_ray
 def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
     rows = 60
     (place / "slow.csv").write_text("count,seed,steps\n" + "".join(f"300,{seed},300\n" for seed in range(rows)))
@@ -215,6 +225,6 @@ def test_of_what_processes_say_our_own_lines_are_shown():
     stream = cluster._Ours(out, error)
     print("a result", file=stream)
     foreign = "(Worker pid=7) inkwash: 3 of 9\n(Worker pid=7) a warning of somebody's\n"
-    thread = threading.Thread(target=print, args=(foreign,), kwargs={"file": stream}, name="ray_print_logs")
+    thread = threading.Thread(target=print, args=(foreign,), kwargs={"file": stream}, name="any")
     thread.start(), thread.join()
     assert (out.getvalue(), error.getvalue()) == ("a result\n", "inkwash: 3 of 9\n")

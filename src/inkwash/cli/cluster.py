@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
@@ -31,7 +32,8 @@ from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone, rank
 
-RESTARTS = 10  # of a training whose processes die, and of an actor that dies
+RESTARTS = 10  # of a training whose processes die
+TRIES = 3  # of a row with which its process dies
 # of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 BLOCK = 16  # rows that an actor is given at once at most: so many are made anew where it dies
@@ -44,17 +46,17 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
+    if not (address := on.removeprefix("ray").removeprefix("://")):
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # all reach its ports
     import ray
 
     how: dict[str, Any] = {"log_to_driver": log, "logging_level": logging.ERROR}
-    address = on.removeprefix("ray").removeprefix("://")
     try:
         if address:
             host, _, port = address.rpartition(":")
             socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
             ray.init(address, **how)
         else:
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # all reach its ports
             ray.init("local", include_dashboard=False, **ALONE, **how)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
@@ -64,7 +66,8 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
         try:
             yield ray
         finally:
-            ray.shutdown()
+            with redirect_stdout(io.StringIO()):  # it says what it had kept back of its own
+                ray.shutdown()
 
 
 @contextmanager
@@ -83,17 +86,20 @@ def _own_output() -> Iterator[TextIO]:
             yield out
         finally:
             out.flush()
+            stdout.flush()  # of what Ray has printed there
             os.dup2(out.fileno(), descriptor)
 
 
 class _Ours(io.TextIOBase):
-    """A stream without what Ray's own threads say: of the processes' lines, ours go to standard error."""
+    """A stream without what Ray's own threads say, not all of which have its name: of the processes' lines, ours go
+    to standard error."""
 
     def __init__(self, stream: TextIO, error: TextIO) -> None:
         self.stream, self.error = stream, error
 
     def write(self, text: str) -> int:
-        if not threading.current_thread().name.startswith("ray_"):
+        thread, has_results = threading.current_thread(), self.stream is not self.error
+        if thread is threading.main_thread() or not (has_results or thread.name.startswith("ray_")):
             return self.stream.write(text)
         for line in text.splitlines():
             _, ours, said = line.partition("inkwash: ")
@@ -130,7 +136,7 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
     if not waiting:
         return
     lacking = set(range(len(waiting)))
-    with connected(on) as ray, _died(ray, on):
+    with connected(on) as ray, _gone(ray, on):
         for place, outcome, contents, notes in _stream(ray, verb, context, machine, waiting):
             lacking.remove(place)
             row = waiting[place]
@@ -150,16 +156,13 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
 
 
 @contextmanager
-def _died(ray: Any, on: str) -> Iterator[None]:
-    """UserError for processes that die again and again."""
+def _gone(ray: Any, on: str) -> Iterator[None]:
+    """UserError for a cluster that cannot go on."""
     try:
         yield
     except ray.exceptions.RayError as error:
         why = f"{str(error).strip().splitlines()[0]:.160}"
-        raise UserError(
-            f"--on {on}: a process died over its rows {RESTARTS} times, for want of memory perhaps, or the cluster "
-            f"has gone ({why}); what is made stays: the same command goes on, and without --on it stops at the row"
-        ) from None
+        raise UserError(f"--on {on}: {why}; what is made stays, and the same command goes on") from None
 
 
 def _stream(
@@ -180,6 +183,7 @@ def _stream(
         "machine": machine,
         "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
         "folder": os.getcwd(),
+        "begun": ray.remote(num_cpus=0)(Begun).remote(),
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
@@ -194,7 +198,6 @@ def _stream(
         fn_constructor_kwargs=maker,
         num_cpus=wanted.get("CPU", 0),
         num_gpus=wanted.get("GPU", 0),
-        max_restarts=RESTARTS,
     )
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
@@ -252,15 +255,37 @@ class Remote(Local):
         return path
 
 
+class Begun:
+    """How often each row was begun, of those that are not done: with a row that kills its process all others of its
+    block are begun anew, too, and done."""
+
+    def __init__(self) -> None:
+        self.times = Counter[int]()
+
+    def begin(self, place: int) -> int:
+        self.times[place] += 1
+        return self.times[place]
+
+    def done(self, place: int) -> None:
+        del self.times[place]
+
+
 class Maker:
     """An actor's work: rows by a verb, with models that stay warm."""
 
     def __init__(
-        self, verb: Verb, machine: dict[str, Any], files: dict[str, Any], folder: str, environment: dict[str, str]
+        self,
+        verb: Verb,
+        machine: dict[str, Any],
+        files: dict[str, Any],
+        folder: str,
+        begun: Any,
+        environment: dict[str, str],
     ) -> None:
         os.environ.update(environment)
         with suppress(OSError):  # where the machines share no folders
             os.chdir(folder)
+        self.begun = begun
         self.verb, self.scratch = verb, TemporaryDirectory(prefix="inkwash-")
         (results := Path(self.scratch.name, "results")).mkdir()
         self.context = Remote(results, files, machine)
@@ -269,12 +294,20 @@ class Maker:
         import pyarrow
 
         rows = (pickle.loads(value.as_py()) for value in batch["row"])
-        made = [pickle.dumps((place, *self.make(row))) for place, row in rows]
+        made = [pickle.dumps((place, *self.make(place, row))) for place, row in rows]
         return pyarrow.table({"made": pyarrow.array(made, pyarrow.large_binary())})
 
-    def make(self, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
+    def make(self, place: int, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
         """What a row came to, the content of its files, and what is to be said."""
+        import ray
+
         notes = self.context.notes = list[Note]()
+        if ray.get(self.begun.begin.remote(place)) > TRIES:
+            return (
+                Outcome(row, error=UserError(f"its process died {TRIES} times, for want of memory perhaps")),
+                {},
+                [],
+            )
         try:
             outcome = make_row(self.verb, self.context, row)
             results, contents = pack(outcome.results, self.context.folder)
@@ -285,6 +318,7 @@ class Maker:
         finally:
             empty(self.context.folder)
             shutil.rmtree(self.context.inputs, ignore_errors=True)
+            self.begun.done.remote(place)
 
 
 def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:
