@@ -69,7 +69,7 @@ def test_a_run_whose_process_was_killed_goes_on_from_its_checkpoint(tmp_path):
     second.kill()
     second.communicate()
     message = first.communicate(timeout=60)[1]
-    assert first.returncode == 1 and "UserError: another process of this training is gone" in message
+    assert first.returncode == 1 and "ProcessGone: another process of this training is gone" in message
     begun = json.loads(max((killed / "checkpoints").glob("*.json")).read_text())["step"]
     assert 2 <= begun < 6
     errors, codes = both(killed, steps=6)
