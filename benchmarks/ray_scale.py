@@ -68,6 +68,7 @@ def install(site: Path) -> dict[str, str]:
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ.update(PYTHONPATH=path, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # all reach its ports
+    os.environ["RAY_TMPDIR"] = "/tmp"  # a socket's path has 107 bytes at most
     return dict(os.environ)
 
 

@@ -161,7 +161,7 @@ def _gone(ray: Any, on: str) -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayError as error:
-        why = f"{str(error).strip().splitlines()[0]:.160}"
+        why = f"{str(error).strip().splitlines()[-1]:.160}"
         raise UserError(f"--on {on}: {why}; what is made stays, and the same command goes on") from None
 
 
@@ -170,6 +170,7 @@ def _stream(
 ) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
     """What `Maker.make` returns, of all rows."""
     from ray import data
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     settings = data.DataContext.get_current()
@@ -178,12 +179,13 @@ def _stream(
     wanted = resources(ray, machine)
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # dies with us alone
     maker = {
         "verb": verb,
         "machine": machine,
         "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
         "folder": os.getcwd(),
-        "begun": ray.remote(num_cpus=0)(Begun).remote(),
+        "begun": ray.remote(num_cpus=0, scheduling_strategy=here)(Begun).remote(),
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
