@@ -9,7 +9,7 @@ from functools import partial
 
 import psycopg
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from inkwash.errors import UserError
 from inkwash.studio import accounts, dialects, postgresql, sqlite, worker
@@ -21,6 +21,7 @@ from inkwash.studio.news import MAX_TEXT
 from inkwash.studio.store import MAX_DEATHS, NewJob, NewResult, Store
 from inkwash.studio.tables import jobs, models, users
 from tests.studio.conftest import SERVER_TIME, asked
+from tests.studio.machines import until
 from tests.studio.postgresql import PASSWORD
 from tests.studio.test_store import drawn, files, keep, png, upload, watch
 from tests.studio.test_worker import Painter, working
@@ -313,6 +314,26 @@ def test_a_preview_goes_by_the_table_and_goes_when_its_part_is_over(servers, use
     assert other.postgresql.preview(id) == "newer"
     store.release("w")
     assert other.postgresql.preview(id) is None
+
+
+def test_a_preview_that_comes_while_its_job_ends_does_not_stay(servers, user):
+    """The job's end is written, but not there yet for others, when the preview comes."""
+    store, other = servers
+    id = store.submit(user, asked()).id
+    store.claim("w")
+    message = {"event": "preview", "job": id, "place": 0}
+    late = threading.Thread(target=other.postgresql.tell, args=(message, "late"))
+
+    def waits():
+        with store.reading() as tx:
+            return tx.scalar(text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")) == 1
+
+    with store.writing() as tx:
+        tx.execute(text("update jobs set status = 'done', version = version + 1 where id = :id"), {"id": id})
+        late.start()
+        until(waits)
+    late.join(20)
+    assert not late.is_alive() and store.postgresql.preview(id) is None
 
 
 def test_who_listens_is_told_when_something_may_have_been_missed(store, user, cluster):

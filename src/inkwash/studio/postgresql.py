@@ -219,7 +219,7 @@ TAKE = text(
 MISSING = text(f"select (1 - {FILLED}) / :rate from buckets where key = :key")
 KEEP_PREVIEW = text(
     "insert into previews (job_id, place, picture) "
-    "select id, :place, :picture from jobs where id = :job and status = 'running' "
+    "select id, :place, :picture from jobs where id = :job and status = 'running' for share "  # nobody ends it now
     "on conflict (job_id) do update set place = excluded.place, picture = excluded.picture"
 )
 
