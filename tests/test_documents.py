@@ -223,9 +223,10 @@ def test_the_figures_of_photographs_are_of_their_report():
     assert report.rows and all(table in page for table in markdown_tables(report.rows))
 
 
-def test_the_table_of_boxes_and_steps_is_that_of_its_report():
-    report = json.loads((ROOT / "docs" / "results" / "boxes.json").read_text(encoding="utf-8"))
-    assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
+def test_the_tables_of_boxes_and_of_speed_are_those_of_their_reports():
+    for name in ("boxes", "vision-speed"):
+        report = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
 
 
 def test_the_table_of_two_experts_is_that_of_its_report():
