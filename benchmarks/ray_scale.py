@@ -139,7 +139,20 @@ def main() -> None:
         finally:
             cluster.shutdown()
     common.save(RESULT, report)
-    print(json.dumps(report, indent=1))
+    print(markdown(report))
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """As a table of Markdown. Of a cluster of n nodes the efficiency is the time of one process over n times its own."""
+    rows = [["what", "rows", "seconds", "efficiency", "MB of the command"], ["---", *["---:"] * 4]]
+    for what, facts in report.items():
+        if isinstance(facts, dict):
+            nodes, _, ms = what.partition(", ")
+            alone = report.get(f"one process, {ms}") if "node" in nodes and ms else None
+            share = f"{alone['seconds'] / int(nodes.split()[0]) / facts['seconds']:.2f}" if alone else ""
+            name = f"2 nodes, one of them killed {facts['kills']} times, 20 ms" if "kills" in facts else what
+            rows.append([name, str(facts["rows"]), f"{facts['seconds']:.0f}", share, str(facts["MB of the command"])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def run(report: dict[str, Any], place: Path, cluster: Any, environment: dict[str, str]) -> None:

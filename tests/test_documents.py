@@ -340,6 +340,12 @@ def test_the_tables_of_kills_are_those_of_their_report():
     assert report["emoji"]["kills"] == 10 and not any(report["emoji"]["wrong"].values())
 
 
+def test_the_table_of_ray_is_that_of_its_report():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "ray_scale.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["markdown"](report) in read("docs/ray.md") and report["nodes killed"]["kills"] == 5
+
+
 @pytest.mark.parametrize(("program", "part"), [("training", "speed"), ("training_device", None)])
 def test_the_tables_of_the_training_page_are_those_of_their_reports(program, part):
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / f"{program}.py"))
