@@ -7,7 +7,6 @@ A row waits for some milliseconds and writes a line: what is measured is all tha
 be otherwise idle.
 """
 
-import json
 import os
 import platform
 import re
@@ -143,7 +142,7 @@ def main() -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """As a table of Markdown. Of a cluster of n nodes the efficiency is the time of one process over n times its own."""
+    """A table of Markdown. Of a cluster of n nodes the efficiency is the time of one process over n times its own."""
     rows = [["what", "rows", "seconds", "efficiency", "MB of the command"], ["---", *["---:"] * 4]]
     for what, facts in report.items():
         if isinstance(facts, dict):
