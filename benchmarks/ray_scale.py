@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """A table of Markdown. Of a cluster of n nodes the efficiency is the time of one process over n times its own."""
+    """A table of Markdown. Of a cluster of n nodes the efficiency is the time of one over n times its own."""
     rows = [["what", "rows", "seconds", "efficiency", "MB of the command"], ["---", *["---:"] * 4]]
     for what, facts in report.items():
         if isinstance(facts, dict):

@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import select, text, update
 
 from inkwash.errors import UserError
-from inkwash.studio import accounts, dialects, postgresql, sqlite, worker
+from inkwash.studio import accounts, dialects, postgresql, sqlite, supervisor, worker
 from inkwash.studio import store as module
 from inkwash.studio.auth import SharedBucket
 from inkwash.studio.errors import APIError, DatabaseUnusable
 from inkwash.studio.library import NewFile
 from inkwash.studio.news import MAX_TEXT
 from inkwash.studio.store import MAX_DEATHS, NewJob, NewResult, Store
+from inkwash.studio.supervisor import Settings, Supervisor
 from inkwash.studio.tables import jobs, models, users
 from tests.studio.conftest import SERVER_TIME, asked
 from tests.studio.machines import until
@@ -523,3 +524,39 @@ def trained_by(store, user, number):
     (folder / "system.json").write_text(json.dumps({"system": "points"}))
     assert store.add(f"w{number}", store.job(id), 0, 0, NewResult(None, "ring", {}, {}, (), folder, "ring"))
     return id
+
+
+def test_of_idle_workers_one_looks_for_a_job_first_and_the_others_if_nobody_has_it(store):
+    """Each job has an order of its own, in which all come to their turn."""
+    settings = Settings(home=store.home, store=store.url, devices=["cpu"])
+    supervisors = [Supervisor(settings) for _ in range(4)]
+    for _ in range(2):  # each knows of the others by what they have reported
+        for one in supervisors:
+            one._report({f"cpu-{one.id}": "cpu"})
+    woken = []
+
+    async def hear(job, is_found):
+        changed = {"event": "changed", "job": job, "user": "anna"}
+
+        def wake(number):
+            woken.append(number)
+            for other in supervisors if is_found else ():
+                other._hear(changed | {"status": "running"})
+
+        for number, one in enumerate(supervisors):
+            one._wake = partial(wake, number)
+            one._hear(changed | {"status": "queued"})
+        await asyncio.sleep(4 * supervisor.TURN)
+        while any(one._wakes for one in supervisors):
+            await asyncio.sleep(0.01)
+
+    firsts = set()
+    for job in map(str, range(20)):
+        woken.clear()
+        asyncio.run(hear(job, is_found=True))
+        (first,) = woken
+        woken.clear()
+        asyncio.run(hear(job, is_found=False))
+        assert woken[0] == first and sorted(woken) == [0, 1, 2, 3]
+        firsts.add(first)
+    assert firsts == {0, 1, 2, 3}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
@@ -40,6 +41,11 @@ def alive(database: Database) -> list[Row[Any]]:
     with database.reading() as tx:
         there = select(workers).where(workers.c.seen > now(tx) - ALIVE)
         return list(tx.execute(there.order_by(workers.c.host, workers.c.name)))
+
+
+def place(supervisor: str, others: Collection[str], job: str) -> int:
+    """Of a supervisor, from 0, in the order in which these look for a job: each job has one of its own."""
+    return sum(crc32(f"{other} {job}".encode()) < crc32(f"{supervisor} {job}".encode()) for other in others)
 
 
 def unserved(database: Database, fleet: Sequence[Row[Any]]) -> Counter[tuple[str, str]]:

@@ -199,7 +199,6 @@ class PostgreSQL:
         has one."""
         facts = {"key": key, "rate": rate, "capacity": capacity}
         with self.writing() as tx:
-            tx.execute(text("set local synchronous_commit = off"))
             if tx.execute(TAKE, facts).first() is not None:
                 return 0.0
             return max(0.0, float(tx.scalar(MISSING, facts) or 0.0))

@@ -262,9 +262,10 @@ class Store(Library):
             lock_user(tx, job.user_id)
             moment = (changes := stamp(tx))["changed"]
             lease = {"status": "running", "worker": worker, "heartbeat": moment, "started": moment}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease | changes))
+            claimed = update(jobs).where(jobs.c.id == job.id).values(lease | changes).returning(jobs)
+            row = tx.execute(claimed).one()
             _charge(tx, job, changes["version"])
-            return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
+            return row
 
     def is_next(self, job: str) -> bool:
         """Whether this running job would be the next, if it waited with the others; a lasting one of a user comes

@@ -34,6 +34,8 @@ from inkwash.weights.shipped import shipped
 LOG = logging.getLogger("inkwash.studio")
 LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock on the database
 POLL = 2.0  # seconds between two looks whether the database is back
+TURN = 0.008  # seconds in which a worker that looks for a job has it
+MAX_TURN = 0.1  # seconds after which every worker looks for a job that nobody has
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
@@ -116,6 +118,8 @@ class Supervisor:
         self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
         self._news: News | None = None  # to and from other servers, where there may be some
+        self._peers = frozenset[str]()  # supervisors with workers, of all servers that share the database
+        self._wakes: dict[str, asyncio.TimerHandle] = {}  # by job: when this one looks for it
         self._last_error = ""  # of what is tried again and again
         self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -217,9 +221,20 @@ class Supervisor:
             return self._progress(message)
         if message["status"] != "running":
             self.progress.pop(message["job"], None)
-        if message["status"] == "queued":
-            self._wake()
+        self._wake_in_turn(message["job"], message["status"])
         return self._changed(message["job"], message["user"])
+
+    def _wake_in_turn(self, job: str, status: str) -> None:
+        """Not all workers wake for each job: the next of them, should the first have something else to do."""
+        if wake := self._wakes.pop(job, None):
+            wake.cancel()
+        if status == "queued" and self.workers:
+            seconds = min(TURN * fleet.place(self.id, self._peers, job), MAX_TURN)
+            self._wakes[job] = asyncio.get_running_loop().call_later(seconds, self._wake_for, job)
+
+    def _wake_for(self, job: str) -> None:
+        del self._wakes[job]
+        self._wake()
 
     def _look_again(self) -> None:
         """Something may have been missed: who listens looks at the tables, and progress is told anew."""
@@ -396,6 +411,7 @@ class Supervisor:
     def _report(self, ready: Mapping[str, str]) -> None:
         self.catalogue.offered()  # reads what is not read yet
         fleet.report(self.store, self.id, ready, self.catalogue.hashes)
+        self._peers = frozenset(worker.supervisor for worker in fleet.alive(self.store))
 
     def _sweep(self) -> None:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
