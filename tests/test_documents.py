@@ -203,6 +203,15 @@ def test_the_walk_through_of_masks_is_of_its_report():
     assert rows and all(table in page for table in markdown_tables(rows))
 
 
+@pytest.mark.parametrize("task", ["colourise", "inpaint"])
+def test_models_of_a_single_task_are_of_their_reports(task):
+    report, page = Report.load(ROOT / "docs" / "results" / f"retouch-{task}.json"), read("docs/vision.md")
+    sources = {"retouch", f"runs/retouch-{task}/model"}
+    shown = {"PSNR where drawn", "SSIM where drawn", "EfficientNet-Lite0 Frechet distance"}
+    rows = [row for row in report.rows if row["metric"] in shown and row["source"] in sources]
+    assert len(rows) == 6 and all(table in page for table in markdown_tables(rows))
+
+
 @pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation"])
 def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
     report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/vision.md")
