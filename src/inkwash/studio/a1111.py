@@ -7,7 +7,8 @@ strength is refused), s_tmin and s_tmax (s_churn is), eta at 0 or 1 (each sample
 beyond it changes by one pixel, and the whole picture is seen: mask_blur and inpaint_full_res are not followed; what
 lies under it, as inpainting_fill says, counts as far as denoising_strength leaves it. override_settings are of one
 request, whatever override_settings_restore_afterwards says: POST options is what lasts. CLIP_stop_at_last_layers
-changes nothing with SDXL, as in A1111.
+changes nothing with SDXL, as in A1111. Engines have no sampler, steps and so on: what clients send of these by
+themselves (`UNASKED`) changes nothing there, any other value is refused.
 """
 
 import base64
@@ -132,6 +133,18 @@ SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 SECOND_PASS = {"enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "denoising_strength"}  # of checkpoints
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
+UNASKED: dict[
+    str, tuple[Any, ...]
+] = {  # what clients send of these by themselves, A1111's page and its API among them
+    "sampler_name": ("Euler", "Euler a", "DPM++ 2M", "Automatic"),
+    "sampler_index": ("Euler", "Euler a", "Automatic"),
+    "scheduler": ("automatic", "Automatic"),
+    "steps": (20, 50),
+    "cfg_scale": (7,),
+    "denoising_strength": (0.7, 0.75),
+    "image_cfg_scale": (1.5,),
+}
+OF_EDITS = {"denoising_strength", "image_cfg_scale"}  # of these; without a picture they mean nothing to any model
 Short = Annotated[str, Field(max_length=100)]
 Title = Annotated[str, Field(max_length=MAX_NAME + 20)]  # a model's name, and ten digits of its hash
 Side = Annotated[int, Field(ge=8, le=MAX_CHECKPOINT_SIDE), NOT_BOOL]
@@ -452,6 +465,9 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
 def values_of_engine(body: Generation, model: str) -> dict[str, Any]:
     hires = isinstance(body, Txt2Img) and body.enable_hr
     wanted = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
+    wanted |= {"CLIP_stop_at_last_layers": clip_skip_of(body)}
+    drawn = UNASKED if isinstance(body, Img2Img) else UNASKED.keys() - OF_EDITS
+    wanted |= {name: True for name in drawn if getattr(body, name) not in (None, "", *UNASKED[name])}
     for name, value in wanted.items():
         if value:
             raise invalid(f"{name}: the engine of {model} has none; leave it out", name)
