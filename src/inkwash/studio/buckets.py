@@ -79,7 +79,7 @@ class Bucket(Files):
                 raise
         except (FileNotFoundError, FileExistsError):
             raise
-        except (OSError, BotoCoreError, ClientError) as error:
+        except (OSError, BotoCoreError, ClientError, ValueError) as error:  # the last of an endpoint that is none
             if is_disk_full(error):  # this machine's
                 raise
             if self.failure is None:  # where it is, users are not told
