@@ -408,6 +408,16 @@ def test_a_lost_connection_is_said_and_the_next_call_has_another(store, user, cl
     assert store.submit(user, asked()).status == "queued"  # one that was lost between two calls is not noticed
 
 
+def test_what_an_address_says_beside_the_database_is_libpqs(cluster, tmp_path):
+    name = cluster.create()
+    store = Store(tmp_path / "home", url=f"{cluster.url(name)}&application_name=ours&keepalives_idle=99")
+    with store.reading() as tx:
+        assert tx.exec_driver_sql("show application_name").scalar() == "ours"
+        assert tx.connection.driver_connection.info.get_parameters()["keepalives_idle"] == "99"
+    store.engine.dispose()
+    cluster.drop(name)
+
+
 def test_what_was_drawn_when_the_database_went_is_kept_when_it_is_back(store, user, monkeypatch):
     monkeypatch.setattr(worker, "RETRY", 0.01)
     id, add, tried = store.submit(user, asked()).id, store.add, []
