@@ -95,7 +95,7 @@ def test_a_database_that_restarts_is_waited_for_and_nothing_is_lost(pair, cluste
     while (answer := fox(clients[0])).status_code != 503:
         assert time.monotonic() < end
     assert answer.json()["error"]["code"] == "database_unreachable" and answer.headers["retry-after"] == "2"
-    assert PASSWORD not in answer.text
+    assert answer.json()["error"]["message"] == "the studio's database cannot be reached"  # where it is, is no one's
     while (health := clients[1].get("/healthz")).json()["status"] != "database unreachable":
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -171,7 +171,10 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
         "key", *home, "--store", ""
     )
     assert "--files is empty" in told("key", *home, "--files", "", store=cluster.tcp(name))
-    assert "could see its password" in told("key", *home, "--store", "postgresql://anna:ge/heim@b/c")
+    for password in ("ge/heim", "ge?heim"):
+        assert "could see its password" in told("key", *home, "--store", f"postgresql://anna:{password}@b/c")
+    for password in ("x@geheim", "x@y/geheim"):  # of which the rest would be the host, or the database
+        assert "@ is written %40" in told("key", *home, store=f"postgresql://anna:{password}@b/c")
     assert "--store mysql: the address of a PostgreSQL database is needed" in told(
         *home, store="mysql://a:geheim@b/c"
     )
@@ -180,6 +183,23 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
         assert "use pg_dump and pg_restore" in told(*words, *home, store=cluster.tcp(name))
     assert not (tmp_path / "x").exists()
     cluster.drop(name)
+
+
+def test_what_is_given_before_a_command_counts_more_than_the_environment(
+    cluster, tmp_path, told, monkeypatch, capsys
+):
+    name, home = cluster.create(), ("--home", str(tmp_path / "home"))
+    monkeypatch.setenv("INKWASH_STORE", "postgresql://anna@127.0.0.1:1/x")
+    assert main(["studio", "--store", cluster.url(name), "key", *home]) == 0 and capsys.readouterr().out
+    for option, one, other in (("store", "postgresql://b/c", "postgresql://b/d"), ("home", home[1], tmp_path)):
+        line = told(f"--{option}", one, "key", f"--{option}", other)
+        assert f"--{option}: one stands before key, another after it" in line
+    cluster.drop(name)
+
+
+def test_nobody_is_asked_to_work_where_nobody_does(told, tmp_path):
+    words = ("--home", tmp_path, "--device", "none", "--threads", "2", "--memory", "900")
+    assert "--threads, --memory: of the workers here" in told(*words, store="postgresql://b/c")
 
 
 def test_users_keys_and_links_are_made_in_the_database_wherever_store_is_given(
