@@ -19,6 +19,7 @@ from inkwash.studio.engine import Settings
 from inkwash.studio.errors import StorageUnusable
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import NewJob, NewResult, Store
+from inkwash.weights.shipped import shipped
 from tests.studio import s3
 from tests.studio.conftest import Quick, Running, asked, fox
 from tests.studio.test_postgresql import at_once
@@ -158,6 +159,25 @@ def test_a_model_is_fetched_by_who_needs_it_and_its_copies_go_when_it_is_deleted
     assert store.delete_model("ring", user) and named(storage, place) == set() and not store.folder_of(row).exists()
     other.remove_deleted_models()
     assert not folder.exists()
+
+
+def test_who_lists_models_fetches_none(store, user, ask, tmp_path):
+    store.submit(user, NewJob("pictures", "train", {}, lasting=True))
+    job, folder = store.claim("w"), shipped()["emoji-fast"]
+    assert store.add("w", job, 0, 0, NewResult(0, "ring", {}, {}, (), folder, "ring"))
+    client = ask("anna")
+    (model,) = [one for one in client.get("/api/models").json() if one["owned"]]
+    (like,) = [one for one in client.get("/api/models").json() if one["name"] == "emoji-fast"]
+    assert (model["name"], model["limits"], model["about"]) == ("ring", like["limits"], like["about"])
+    assert "ring" in [one["id"] for one in client.get("/v1/models").json()["data"]]
+    (listed,) = [one for one in client.get("/sdapi/v1/sd-models").json() if one["model_name"] == "ring"]
+    assert (listed["title"], listed["hash"]) == ("ring", None)
+    for path in ("samplers", "schedulers", "prompt-styles"):
+        assert client.get(f"/sdapi/v1/{path}").status_code == 200
+    assert list((tmp_path / "server" / "models").iterdir()) == []
+    assert (
+        store.delete_model("ring", user) and [one for one in client.get("/api/models").json() if one["owned"]] == []
+    )
 
 
 # crashes, and what they leave

@@ -48,6 +48,7 @@ from inkwash.studio.openai import (
     MAX_PROMPT,
     MAX_SIDE,
     SYSTEM,
+    SYSTEMS,
     TIMEOUT,
     VERB,
     Fraction,
@@ -282,7 +283,7 @@ class Scheduler(BaseModel):
 class Checkpoint(BaseModel):
     title: str
     model_name: str
-    hash: str | None = Field(description="null while a large file is read for the first time.")
+    hash: str | None = Field(description="null while a large file is read for the first time, or fetched.")
     sha256: str | None
     filename: str = Field(description="The name again; where it lies is nobody's business.")
     config: str | None = None
@@ -823,7 +824,7 @@ def hash_of(folder: Path, until: float) -> str | None:
 
 
 def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:
-    sha256 = hash_of(folder, until)
+    sha256 = hash_of(folder, until) if folder.exists() else None
     short = None if sha256 is None else sha256[:10]
     title = name if short is None else f"{name} [{short}]"
     return Checkpoint(title=title, model_name=name, hash=short, sha256=sha256, filename=name)
@@ -832,10 +833,10 @@ def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:
 def choices(option: str, user: User, engine: Engine) -> list[str]:
     """Of an option of the verb, in all models."""
     found = dict[str, None]()
-    for folder in models_of(user, engine).values():
-        verb = system_of(folder).verbs[VERB]
-        if option in base.options(verb.request):
-            narrowed = limits_of(folder).get(option)
+    for one in engine.catalogue.cards(user.id):
+        verb = systems()[one["system"]].verbs.get(VERB) if one["system"] in SYSTEMS else None
+        if verb is not None and option in base.options(verb.request):
+            narrowed = one["limits"].get(VERB, {}).get(option)
             own = narrowed.choices if narrowed else ()
             found |= dict.fromkeys(own or base.options(verb.request)[option].choices)
     return list(found)

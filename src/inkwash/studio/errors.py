@@ -19,8 +19,8 @@ class APIError(Exception):
 
 
 class DatabaseUnusable(APIError):
-    """Nothing can be read from the database, or written into it: it is lost, damaged, or another's. why: what logs and
-    commands say beside the message, but clients are not told, as it has the database's place and user."""
+    """Nothing can be read from the database, or written into it: it is lost, damaged, or another's. why: what logs
+    and commands say beside the message, but clients are not told, as it has the database's place and user."""
 
     def __init__(self, message: str, code: str, wait: float | None = None, why: str = "") -> None:
         super().__init__(503, message, code, wait=wait)
