@@ -118,7 +118,7 @@ class Supervisor:
         self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
         self._news: News | None = None  # to and from other servers, where there may be some
-        self._peers = frozenset[str]()  # supervisors with workers, of all servers that share the database
+        self.fleet: list[Any] | None = None  # the workers of all servers that share the database, as last seen
         self._wakes: dict[str, asyncio.TimerHandle] = {}  # by job: when this one looks for it
         self._last_error = ""  # of what is tried again and again
         self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
@@ -229,7 +229,8 @@ class Supervisor:
         if wake := self._wakes.pop(job, None):
             wake.cancel()
         if status == "queued" and self.workers:
-            seconds = min(TURN * fleet.place(self.id, self._peers, job), MAX_TURN)
+            peers = {worker.supervisor for worker in self.fleet or ()}
+            seconds = min(TURN * fleet.place(self.id, peers, job), MAX_TURN)
             self._wakes[job] = asyncio.get_running_loop().call_later(seconds, self._wake_for, job)
 
     def _wake_for(self, job: str) -> None:
@@ -411,7 +412,7 @@ class Supervisor:
     def _report(self, ready: Mapping[str, str]) -> None:
         self.catalogue.offered()  # reads what is not read yet
         fleet.report(self.store, self.id, ready, self.catalogue.hashes)
-        self._peers = frozenset(worker.supervisor for worker in fleet.alive(self.store))
+        self.fleet = fleet.alive(self.store)
 
     def _sweep(self) -> None:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)
