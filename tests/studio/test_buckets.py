@@ -286,14 +286,17 @@ def test_a_bucket_is_one_databases_and_a_databases_files_are_in_one_place(
     Store(tmp_path / "second", url=second)  # in a folder
     with pytest.raises(UserError, match="not in a bucket"):
         Store(tmp_path / "second", url=second, bucket=f"s3://{place}/second")
-    upload(store, user, png())
-    for home, options, message in (
-        (store.home, {}, "in a bucket"),
-        (tmp_path / "third", {}, "or in a bucket"),
-        (store.home, {"bucket": f"s3://{place}/empty"}, "files are not in"),
-    ):
-        with pytest.raises(UserError, match=message):
-            Store(home, url=store.url, **options)
+    for kept in (False, True):  # where there is none yet, who comes with another place would put theirs there
+        if kept:
+            upload(store, user, png())
+        for home, options, message in (
+            (store.home, {}, "in a bucket"),
+            (tmp_path / "third", {}, "or in a bucket"),
+            (store.home, {"bucket": f"s3://{place}/empty"}, "files are not in"),
+            (tmp_path / "fourth", {"bucket": f"s3://{place}/empty"}, "files are not in"),
+        ):
+            with pytest.raises(UserError, match=message):
+                Store(home, url=store.url, **options)
     assert "empty/studio.id" not in storage.names(place)
     cluster.drop(name)
 

@@ -223,7 +223,7 @@ class Bucket(Files):
     def claim(self, id: str, has_files: bool) -> None:
         """UserError for storage that cannot be used, or is another database's; what is empty is marked as this one's.
 
-        has_files: whether the database names some.
+        has_files: whether the database names some, or others that have it open have a bucket.
         """
         try:
             if not self.has(MARK):

@@ -100,11 +100,15 @@ class PostgreSQL:
             if tables and not {"migrations", "users", "jobs", "studio"} <= tables:
                 raise UserError("it is another program's database; make one for the studio (`createdb inkwash`)")
             migrate(tx)
-            self.id = str(tx.scalar(text("select id from studio")))
-            has_files = bool(tx.scalar(text("select exists (select from results) or exists (select from uploads)")))
+            self.id, in_bucket = tx.execute(text("select id, bucket from studio")).one()
+            files = text("select exists (select from results) or exists (select from uploads)")
+            has_files = in_bucket or bool(tx.scalar(files))  # or others are just making some
             check_folder(home, self.id, has_files, bucket)
         if bucket is not None:
             bucket.claim(self.id, has_files)
+            if not in_bucket:
+                with self.writing() as tx:
+                    tx.execute(text("update studio set bucket = true"))
         if not (home / MARK).exists():
             with atomic(home / MARK, durable=True) as file:
                 file.write_text(f"{mark_of(self.id, bucket)}\n", encoding="utf-8")
