@@ -1,5 +1,6 @@
 """Several servers of one studio, as they are run: what is asked of one is seen at all, and no death loses a job."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.studio import accounts
+from inkwash.studio.errors import DatabaseUnusable
 from inkwash.studio.library import OPEN
+from inkwash.studio.news import News
 from inkwash.studio.store import Store
 from tests.studio.conftest import Running, fox
 from tests.studio.postgresql import PASSWORD
@@ -30,6 +33,24 @@ def pair(cluster, tmp_path_factory):
     said = "".join(file.read_text() for file in home.glob("*") if file.is_file())
     assert PASSWORD not in said and PASSWORD.replace(" ", "%20") not in said and "Traceback" not in said
     cluster.drop(name)
+
+
+def test_a_preview_that_is_gone_when_it_is_looked_for_is_none():
+    class Database:
+        async def news(self):
+            yield {"event": "preview", "job": "ended", "user": "anna", "place": 0}
+            yield {"event": "preview", "job": "away", "user": "anna", "place": 0}
+            yield {"event": "preview", "job": "runs", "user": "anna", "place": 0}
+
+        def preview(self, job):
+            if job == "away":
+                raise DatabaseUnusable("cannot be reached", "database_unreachable")
+            return "a picture" if job == "runs" else None
+
+    async def heard():
+        return [(message["job"], message["picture"]) async for message in News(Database()).listen()]
+
+    assert asyncio.run(heard()) == [("runs", "a picture")]
 
 
 def follow(client, job, states):
