@@ -536,6 +536,25 @@ def trained_by(store, user, number):
     return id
 
 
+def test_progress_that_is_told_after_its_job_has_ended_is_forgotten(store, user):
+    one = Supervisor(Settings(home=store.home, store=store.url, devices=()))
+
+    def told(job):
+        facts = {"place": 0, "done": 1, "total": 2, "text": "", "seconds_left": None}
+        one._hear({"event": "progress", "job": job, "user": user, **facts})
+        return job
+
+    running = told(store.submit(user, asked()).id)
+    assert store.claim("w").id == running and told("ended")
+    one.store.expire()
+    one._forget_ended()
+    new = told("begun since it was looked")
+    one.store.expire()
+    one._forget_ended()
+    assert one.progress.keys() == {running, new}
+    one.store.engine.dispose()
+
+
 def test_of_idle_workers_one_looks_for_a_job_first_and_the_others_if_nobody_has_it(store):
     """Each job has an order of its own, in which all come to their turn."""
     settings = Settings(home=store.home, store=store.url, devices=["cpu"])

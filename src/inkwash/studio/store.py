@@ -405,6 +405,10 @@ class Store(Library):
             _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
 
+    def running(self) -> set[str]:
+        """Ids of the jobs that ran when `expire` last looked."""
+        return {one.id for one in self._heartbeats}
+
     def expire(self, own: Collection[str] | None = None) -> list[str]:
         """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were. own: names of workers
         of this server; to those of others their server, which may still end them, sees a little earlier.

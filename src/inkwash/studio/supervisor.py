@@ -114,6 +114,7 @@ class Supervisor:
         self.catalogue = Catalogue(self.store, (*settings.models, *engines), settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
+        self._ended = set[str]()  # jobs with progress that did not run any more when last looked at
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
@@ -371,6 +372,14 @@ class Supervisor:
         preview = (message["place"], message["picture"]) if event == "preview" else None
         self._changed(job, message["user"], preview)
 
+    def _forget_ended(self) -> None:
+        """Lets progress go that another server told of when its job had ended already; of a job that has just begun
+        it stays."""
+        ended = self.progress.keys() - self.store.running()
+        for job in ended & self._ended:
+            del self.progress[job]
+        self._ended = ended - self._ended
+
     def _wake(self) -> None:
         """Tells the workers that there is work."""
         for state in self.workers.values():
@@ -389,6 +398,7 @@ class Supervisor:
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()
+                self._forget_ended()
                 skew_before, skew_now = skew, time.time() - time.monotonic()
                 if abs(skew_now - skew_before) > MAX_JUMP and self.store.postgresql is None:
                     LOG.warning("clock set", extra={"facts": {"seconds": round(skew_now - skew_before)}})
