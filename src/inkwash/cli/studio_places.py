@@ -128,6 +128,6 @@ def existing_store(home: Path, url: str, bucket: str = "") -> Any:
     return None
 
 
-def is_given(context: typer.Context, option: str) -> bool:
+def is_given(context: Any, option: str) -> bool:
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"

@@ -465,7 +465,7 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
 
 def values_of_engine(body: Generation, model: str) -> dict[str, Any]:
     hires = isinstance(body, Txt2Img) and body.enable_hr
-    wanted = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
+    wanted: dict[str, Any] = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
     wanted |= {"CLIP_stop_at_last_layers": clip_skip_of(body)}
     drawn = UNASKED if isinstance(body, Img2Img) else UNASKED.keys() - OF_EDITS
     wanted |= {name: True for name in drawn if getattr(body, name) not in (None, "", *UNASKED[name])}
