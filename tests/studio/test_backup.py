@@ -11,6 +11,8 @@ from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio import backup as backups
 from inkwash.studio.backup import backup, restore
+from inkwash.studio.recovery import recover
+from inkwash.studio.sqlite import MARK
 from inkwash.studio.store import NewJob, Store
 from tests.studio.test_recovery import close, draw, everything, model, titles
 
@@ -216,3 +218,15 @@ def test_keys_of_this_machine_stay_out_of_it_and_it_is_nobody_elses(store, user,
     backup(store.home, folder)
     assert not any(b"ink-secret" in data for data in everything(folder).values())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_whose_tables_are_in_postgresql_gets_no_others(store, user, folder, tmp_path):
+    draw(store, user, 1)
+    backup(store.home, folder)
+    home = tmp_path / "servers"
+    (home / "files").mkdir(parents=True)
+    (home / MARK).write_text("0" * 32)
+    for write in (lambda: restore(folder, home), lambda: recover(home)):
+        with pytest.raises(UserError, match="its database is PostgreSQL's"):
+            write()
+    assert sorted(path.name for path in home.iterdir()) == ["files", MARK] and not any((home / "files").iterdir())

@@ -19,6 +19,7 @@ from inkwash.studio.engine import Settings
 from inkwash.studio.errors import StorageUnusable
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import NewJob, NewResult, Store
+from inkwash.weights.shipped import shipped
 from tests.studio import s3
 from tests.studio.conftest import Quick, Running, asked, fox
 from tests.studio.test_postgresql import at_once
@@ -160,6 +161,25 @@ def test_a_model_is_fetched_by_who_needs_it_and_its_copies_go_when_it_is_deleted
     assert not folder.exists()
 
 
+def test_who_lists_models_fetches_none(store, user, ask, tmp_path):
+    store.submit(user, NewJob("pictures", "train", {}, lasting=True))
+    job, folder = store.claim("w"), shipped()["emoji-fast"]
+    assert store.add("w", job, 0, 0, NewResult(0, "ring", {}, {}, (), folder, "ring"))
+    client = ask("anna")
+    (model,) = [one for one in client.get("/api/models").json() if one["owned"]]
+    (like,) = [one for one in client.get("/api/models").json() if one["name"] == "emoji-fast"]
+    assert (model["name"], model["limits"], model["about"]) == ("ring", like["limits"], like["about"])
+    assert "ring" in [one["id"] for one in client.get("/v1/models").json()["data"]]
+    (listed,) = [one for one in client.get("/sdapi/v1/sd-models").json() if one["model_name"] == "ring"]
+    assert (listed["title"], listed["hash"]) == ("ring", None)
+    for path in ("samplers", "schedulers", "prompt-styles"):
+        assert client.get(f"/sdapi/v1/{path}").status_code == 200
+    assert list((tmp_path / "server" / "models").iterdir()) == []
+    assert (
+        store.delete_model("ring", user) and [one for one in client.get("/api/models").json() if one["owned"]] == []
+    )
+
+
 # crashes, and what they leave
 
 
@@ -238,10 +258,11 @@ def test_what_cannot_be_a_bucket_is_one_line(cluster, storage, place, tmp_path, 
         assert "\n" not in str(error.value) and "secret" not in str(error.value).replace("AWS_SECRET", "")
     with pytest.raises(UserError, match="--store"):
         Store(tmp_path / "home", bucket=f"s3://{place}")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://someone:hidden@127.0.0.1:9")
-    with pytest.raises(UserError, match="see that the bucket is there") as error:
-        Store(tmp_path / "home", url=url, bucket=f"s3://{place}")
-    assert "hidden" not in str(error.value)
+    for endpoint in ("http://someone:hidden@127.0.0.1:9", "http://someone:hidden@s3_storage:9", "s3.example.org"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(UserError, match="see that the bucket is there") as error:
+            Store(tmp_path / "home", url=url, bucket=f"s3://{place}")
+        assert "hidden" not in str(error.value)
     cluster.drop(name)
 
 
@@ -265,14 +286,17 @@ def test_a_bucket_is_one_databases_and_a_databases_files_are_in_one_place(
     Store(tmp_path / "second", url=second)  # in a folder
     with pytest.raises(UserError, match="not in a bucket"):
         Store(tmp_path / "second", url=second, bucket=f"s3://{place}/second")
-    upload(store, user, png())
-    for home, options, message in (
-        (store.home, {}, "in a bucket"),
-        (tmp_path / "third", {}, "or in a bucket"),
-        (store.home, {"bucket": f"s3://{place}/empty"}, "files are not in"),
-    ):
-        with pytest.raises(UserError, match=message):
-            Store(home, url=store.url, **options)
+    for kept in (False, True):  # where there is none yet, who comes with another place would put theirs there
+        if kept:
+            upload(store, user, png())
+        for home, options, message in (
+            (store.home, {}, "in a bucket"),
+            (tmp_path / "third", {}, "or in a bucket"),
+            (store.home, {"bucket": f"s3://{place}/empty"}, "files are not in"),
+            (tmp_path / "fourth", {"bucket": f"s3://{place}/empty"}, "files are not in"),
+        ):
+            with pytest.raises(UserError, match=message):
+                Store(home, url=store.url, **options)
     assert "empty/studio.id" not in storage.names(place)
     cluster.drop(name)
 

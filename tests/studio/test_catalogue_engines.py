@@ -262,6 +262,12 @@ def test_what_an_engine_cannot_do_is_refused_in_openais_way(client, engine, opti
     assert error.value.status_code in (400, 422) and error.value.param and engine.asked == []
 
 
+def test_an_engine_makes_no_variations(web, engine):
+    answer = web.post("/v1/images/variations", data={"model": "qwen"}, files={"image": png((48, 32))})
+    assert answer.status_code == 400 and "the engine of qwen makes no variations" in answer.text
+    assert engine.asked == []
+
+
 def test_a_failure_is_said_in_openais_way(client, engine):
     engine.answer = lambda asked: as_json({"detail": "against the policy"}, 400)
     with pytest.raises(openai.BadRequestError, match=r"the engine qwen refuses this \(400\): against the policy"):
@@ -287,12 +293,58 @@ def test_a1111s_clients_draw(api, engine):
     assert picture.getpixel((10, 10)) == color(7) and picture.getpixel((40, 10))[:3] == (255, 0, 0)
 
 
-@pytest.mark.parametrize("options", [{"negative_prompt": "x"}, {"enable_hr": True}, {"styles": ["flat"]}])
+def ask_a1111(studio, verb="txt2img", **options):
+    body = {"prompt": "a fox", "override_settings": CHOSEN, **SIZE, **options}
+    return httpx.post(f"{studio.url}/sdapi/v1/{verb}", json=body, auth=("anyone", studio.key()), timeout=60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"negative_prompt": "x"},
+        {"enable_hr": True},
+        {"styles": ["flat"]},
+        {"steps": 4},
+        {"cfg_scale": 1.5},
+        {"cfg_scale": 0},
+        {"sampler_name": "DDIM"},
+        {"sampler_index": "Heun"},
+        {"scheduler": "Karras"},
+    ],
+)
 def test_what_an_engine_cannot_do_is_refused_in_a1111s_way(studio, engine, options):
-    body = {"prompt": "a fox", "override_settings": CHOSEN, **options}
-    answer = httpx.post(f"{studio.url}/sdapi/v1/txt2img", json=body, auth=("anyone", studio.key()))
+    answer = ask_a1111(studio, **options)
     assert answer.status_code in (400, 422) and f"{next(iter(options))}: the engine of qwen has none" in answer.text
     assert engine.asked == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"denoising_strength": 0.3},
+        {"denoising_strength": 0},
+        {"image_cfg_scale": 3},
+        {"override_settings": CHOSEN | {"CLIP_stop_at_last_layers": 2}},
+    ],
+)
+def test_what_an_engine_does_not_know_of_edits_is_refused(studio, engine, options):
+    photo = base64.b64encode(png((32, 16)).read()).decode()
+    answer = ask_a1111(studio, "img2img", init_images=[photo], **options)
+    assert answer.status_code == 422 and ": the engine of qwen has none" in answer.text and engine.asked == []
+
+
+def test_what_a1111s_clients_send_by_themselves_keeps_no_engine_from_drawing(studio, engine):
+    usual = {
+        "steps": 50,
+        "cfg_scale": 7.0,
+        "sampler_index": "Euler",
+        "scheduler": "Automatic",
+        "image_cfg_scale": 1.5,
+    }
+    photo = base64.b64encode(png((32, 16)).read()).decode()
+    answer = ask_a1111(studio, "img2img", init_images=[photo], denoising_strength=0.75, **usual)
+    assert answer.status_code == 200, answer.text
+    assert ask_a1111(studio, denoising_strength=0, **usual).status_code == 200 and len(engine.asked) == 2
 
 
 def test_an_interrupted_job_of_a1111s_is_answered(studio, web, engine):

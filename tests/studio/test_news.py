@@ -1,5 +1,6 @@
 """Several servers of one studio, as they are run: what is asked of one is seen at all, and no death loses a job."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.studio import accounts
+from inkwash.studio.errors import DatabaseUnusable
 from inkwash.studio.library import OPEN
+from inkwash.studio.news import News
 from inkwash.studio.store import Store
 from tests.studio.conftest import Running, fox
 from tests.studio.postgresql import PASSWORD
@@ -30,6 +33,24 @@ def pair(cluster, tmp_path_factory):
     said = "".join(file.read_text() for file in home.glob("*") if file.is_file())
     assert PASSWORD not in said and PASSWORD.replace(" ", "%20") not in said and "Traceback" not in said
     cluster.drop(name)
+
+
+def test_a_preview_that_is_gone_when_it_is_looked_for_is_none():
+    class Database:
+        async def news(self):
+            yield {"event": "preview", "job": "ended", "user": "anna", "place": 0}
+            yield {"event": "preview", "job": "away", "user": "anna", "place": 0}
+            yield {"event": "preview", "job": "runs", "user": "anna", "place": 0}
+
+        def preview(self, job):
+            if job == "away":
+                raise DatabaseUnusable("cannot be reached", "database_unreachable")
+            return "a picture" if job == "runs" else None
+
+    async def heard():
+        return [(message["job"], message["picture"]) async for message in News(Database()).listen()]
+
+    assert asyncio.run(heard()) == [("runs", "a picture")]
 
 
 def follow(client, job, states):
@@ -95,7 +116,7 @@ def test_a_database_that_restarts_is_waited_for_and_nothing_is_lost(pair, cluste
     while (answer := fox(clients[0])).status_code != 503:
         assert time.monotonic() < end
     assert answer.json()["error"]["code"] == "database_unreachable" and answer.headers["retry-after"] == "2"
-    assert PASSWORD not in answer.text
+    assert answer.json()["error"]["message"] == "the studio's database cannot be reached"  # where it is, is no one's
     while (health := clients[1].get("/healthz")).json()["status"] != "database unreachable":
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -171,7 +192,10 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
         "key", *home, "--store", ""
     )
     assert "--files is empty" in told("key", *home, "--files", "", store=cluster.tcp(name))
-    assert "could see its password" in told("key", *home, "--store", "postgresql://anna:ge/heim@b/c")
+    for password in ("ge/heim", "ge?heim"):
+        assert "could see its password" in told("key", *home, "--store", f"postgresql://anna:{password}@b/c")
+    for password in ("x@geheim", "x@y/geheim"):  # of which the rest would be the host, or the database
+        assert "@ is written %40" in told("key", *home, store=f"postgresql://anna:{password}@b/c")
     assert "--store mysql: the address of a PostgreSQL database is needed" in told(
         *home, store="mysql://a:geheim@b/c"
     )
@@ -180,6 +204,23 @@ def test_each_command_says_in_a_line_what_is_wrong_with_the_database(cluster, tm
         assert "use pg_dump and pg_restore" in told(*words, *home, store=cluster.tcp(name))
     assert not (tmp_path / "x").exists()
     cluster.drop(name)
+
+
+def test_what_is_given_before_a_command_counts_more_than_the_environment(
+    cluster, tmp_path, told, monkeypatch, capsys
+):
+    name, home = cluster.create(), ("--home", str(tmp_path / "home"))
+    monkeypatch.setenv("INKWASH_STORE", "postgresql://anna@127.0.0.1:1/x")
+    assert main(["studio", "--store", cluster.url(name), "key", *home]) == 0 and capsys.readouterr().out
+    for option, one, other in (("store", "postgresql://b/c", "postgresql://b/d"), ("home", home[1], tmp_path)):
+        line = told(f"--{option}", one, "key", f"--{option}", other)
+        assert f"--{option}: one stands before key, another after it" in line
+    cluster.drop(name)
+
+
+def test_nobody_is_asked_to_work_where_nobody_does(told, tmp_path):
+    words = ("--home", tmp_path, "--device", "none", "--threads", "2", "--memory", "900")
+    assert "--threads, --memory: of the workers here" in told(*words, store="postgresql://b/c")
 
 
 def test_users_keys_and_links_are_made_in_the_database_wherever_store_is_given(

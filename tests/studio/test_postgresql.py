@@ -408,6 +408,16 @@ def test_a_lost_connection_is_said_and_the_next_call_has_another(store, user, cl
     assert store.submit(user, asked()).status == "queued"  # one that was lost between two calls is not noticed
 
 
+def test_what_an_address_says_beside_the_database_is_libpqs(cluster, tmp_path):
+    name = cluster.create()
+    store = Store(tmp_path / "home", url=f"{cluster.url(name)}&application_name=ours&keepalives_idle=99")
+    with store.reading() as tx:
+        assert tx.exec_driver_sql("show application_name").scalar() == "ours"
+        assert tx.connection.driver_connection.info.get_parameters()["keepalives_idle"] == "99"
+    store.engine.dispose()
+    cluster.drop(name)
+
+
 def test_what_was_drawn_when_the_database_went_is_kept_when_it_is_back(store, user, monkeypatch):
     monkeypatch.setattr(worker, "RETRY", 0.01)
     id, add, tried = store.submit(user, asked()).id, store.add, []
@@ -524,6 +534,25 @@ def trained_by(store, user, number):
     (folder / "system.json").write_text(json.dumps({"system": "points"}))
     assert store.add(f"w{number}", store.job(id), 0, 0, NewResult(None, "ring", {}, {}, (), folder, "ring"))
     return id
+
+
+def test_progress_that_is_told_after_its_job_has_ended_is_forgotten(store, user):
+    one = Supervisor(Settings(home=store.home, store=store.url, devices=()))
+
+    def told(job):
+        facts = {"place": 0, "done": 1, "total": 2, "text": "", "seconds_left": None}
+        one._hear({"event": "progress", "job": job, "user": user, **facts})
+        return job
+
+    running = told(store.submit(user, asked()).id)
+    assert store.claim("w").id == running and told("ended")
+    one.store.expire()
+    one._forget_ended()
+    new = told("begun since it was looked")
+    one.store.expire()
+    one._forget_ended()
+    assert one.progress.keys() == {running, new}
+    one.store.engine.dispose()
 
 
 def test_of_idle_workers_one_looks_for_a_job_first_and_the_others_if_nobody_has_it(store):

@@ -180,8 +180,13 @@ def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_
         client.headers["authorization"] = f"Bearer {folder.key()}"
         folder.open(0, 1, 2)
         other = write_model(folder.folder / "other" / "toy", "other ink")
-        stranger = folder.worker(model=other)
         job = until(lambda: client.post("/api/jobs/gate/draw", json={"n": 2}).json().get("id"))  # its hash is known
+
+        def notes():
+            return client.get(f"/api/jobs/{job}").json()["notes"]
+
+        until(lambda: notes() == ["no worker is there now: it waits until one is"])
+        stranger = folder.worker(model=other)
         plain = folder.submit()  # as of an older server: it says nothing of hashes
         assert folder.done(plain)[0].data == {"weights": "other ink"}
         said = until(lambda: next((line for line in stranger.stderr if "left to others" in line), ""))
@@ -189,12 +194,13 @@ def test_a_worker_with_another_model_of_the_name_leaves_the_job_to_one_that_has_
         until(lambda: 'inkwash_jobs_without_model{model="toy ' in client.get("/metrics").text)
         until(lambda: "inkwash_workers 1.0" in client.get("/metrics").text)
         assert folder.status(job) == "queued"
+        until(lambda: notes() == ["no worker has the model toy now: it waits until one has"])
         assert main(["studio", "workers", "--home", str(folder.folder / "home")]) == 0
         listed = capsys.readouterr().out.splitlines()
         assert listed[0].startswith("cpu-") and listed[1] == "1 workers" and len(listed) == 3
         assert listed[2].startswith("1 jobs wait for the model toy (")
         folder.worker()
-        assert [result.data for result in folder.done(job)] == [{"weights": "ink"}] * 2
+        assert [result.data for result in folder.done(job)] == [{"weights": "ink"}] * 2 and notes() == []
         until(lambda: "inkwash_workers 2.0" in client.get("/metrics").text)
         assert "inkwash_jobs_without_model{" not in client.get("/metrics").text
         folder.store.cancel(folder.submit())

@@ -145,6 +145,10 @@ def studio(
         raise UserError(
             "--device none: with SQLite nobody else can draw; give --store, a database that workers share, too"
         )
+    if idle := [f"--{name}" for name in ("threads", "memory") if not devices and is_given(context, name)]:
+        raise UserError(
+            f"{', '.join(idle)}: of the workers here, and with --device none there are none; leave it out"
+        )
     tables = existing_store(home, url, bucket)
     if login_header and not (proxy or proxy_address):
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")

@@ -2,12 +2,15 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from inkwash.errors import UserError
+from inkwash.extras import require
+from inkwash.systems.engines.addresses import has_host
 
 
 def path_of(text: str | Path) -> Path:
@@ -64,36 +67,50 @@ def bucket_of(files: str | None) -> str:
 
 def check_files_url(address: str, files: str | None) -> None:
     """UserError for what is no address of a server, or is of no use."""
-    if address and not re.fullmatch(r"https?://[^/@\s?#]+/?", address):
-        raise UserError("--files-url: the address of a server is needed, such as https://s3.example.org")
-    if address and not files:
+    if not address:
+        return
+    if not files:
         raise UserError("--files-url: only files of a bucket are fetched elsewhere; give --files, too")
+    require("--files", "s3fs")
+    from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url  # which sign no other addresses
+
+    is_host = has_host(address) and (is_valid_endpoint_url(address) or is_valid_ipv6_endpoint_url(address))
+    if not (re.fullmatch(r"https?://[^/@\s?#]+/?", address) and is_host):
+        raise UserError("--files-url: the address of a server is needed, such as https://s3.example.org")
 
 
 def given_places(
     context: typer.Context, home: Path | None, store: str | None, files: str | None
 ) -> tuple[Path, str, str]:
-    """The folder, the database and the bucket, whether they are given after the command or before it."""
-    home_before, store_before, files_before = context.obj
+    """The folder, the database and the bucket, whether they are given after the command or before it; what the
+    environment says counts where neither is."""
     check_hidden(context, store)
-    url = url_of(store_before if store is None else store)
-    return folder(home or home_before), url, bucket_of(files_before if files is None else files)
+    after = {"home": home, "store": store, "files": files}
+    found = dict(zip(after, context.obj, strict=True))
+    for name in filter(partial(is_given, context), after):
+        assert context.parent is not None
+        if is_given(context.parent, name) and found[name] != after[name]:
+            raise UserError(
+                f"--{name}: one stands before {context.info_name}, another after it; leave one of them out"
+            )
+        found[name] = after[name]
+    return folder(found["home"]), url_of(found["store"]), bucket_of(found["files"])
 
 
 def folder_of_sqlite(context: typer.Context, home: Path | None) -> Path:
     """UserError where the tables are in PostgreSQL."""
-    home_before, store, files = context.obj
+    place, store, files = given_places(context, home, None, None)
     if store or files:
         raise UserError(
             "the studio's tables are in PostgreSQL, and this is for SQLite's: use pg_dump and pg_restore, "
             "and copy the folder after the dump; or leave out --store and INKWASH_STORE"
         )
-    return folder(home or home_before)
+    return place
 
 
 def check_hidden(context: typer.Context, store: str | None) -> None:
     """UserError for a password that others on this machine may see."""
-    if store and is_given(context, "store") and re.search(r"//[^@?]*:[^@?]*@|password=", store):
+    if store and is_given(context, "store") and re.search(r"//[^:/]*:[^@]*@|password=", store):
         raise UserError(
             "--store: others on this machine could see its password; put the address in INKWASH_STORE, "
             "or the password in ~/.pgpass"
@@ -111,6 +128,6 @@ def existing_store(home: Path, url: str, bucket: str = "") -> Any:
     return None
 
 
-def is_given(context: typer.Context, option: str) -> bool:
+def is_given(context: Any, option: str) -> bool:
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"

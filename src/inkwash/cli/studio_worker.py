@@ -97,10 +97,12 @@ def workers(context: typer.Context, home: Home = None, store: StoreURL = None, f
 
 
 def devices_of(device: list[str] | None) -> tuple[str, ...]:
-    """UserError for one that is not there."""
+    """UserError for one that is not there, or there twice."""
     for one in device or ():
         check_device(one)
-    return tuple(dict.fromkeys(device or ("cpu",)))
+        if (device or []).count(one) > 1:
+            raise UserError(f"--device {one}: given twice, and a device has one worker; leave one of them out")
+    return tuple(device or ("cpu",))
 
 
 def engines_of(engine: list[str] | None, shared: Collection[str]) -> tuple[str, ...]:

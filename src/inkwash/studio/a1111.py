@@ -7,7 +7,8 @@ strength is refused), s_tmin and s_tmax (s_churn is), eta at 0 or 1 (each sample
 beyond it changes by one pixel, and the whole picture is seen: mask_blur and inpaint_full_res are not followed; what
 lies under it, as inpainting_fill says, counts as far as denoising_strength leaves it. override_settings are of one
 request, whatever override_settings_restore_afterwards says: POST options is what lasts. CLIP_stop_at_last_layers
-changes nothing with SDXL, as in A1111.
+changes nothing with SDXL, as in A1111. Engines have no sampler, steps and so on: what clients send of these by
+themselves (`UNASKED`) changes nothing there, any other value is refused.
 """
 
 import base64
@@ -47,6 +48,7 @@ from inkwash.studio.openai import (
     MAX_PROMPT,
     MAX_SIDE,
     SYSTEM,
+    SYSTEMS,
     TIMEOUT,
     VERB,
     Fraction,
@@ -132,6 +134,18 @@ SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 SECOND_PASS = {"enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "denoising_strength"}  # of checkpoints
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
+UNASKED: dict[
+    str, tuple[Any, ...]
+] = {  # what clients send of these by themselves, A1111's page and its API among them
+    "sampler_name": ("Euler", "Euler a", "DPM++ 2M", "Automatic"),
+    "sampler_index": ("Euler", "Euler a", "Automatic"),
+    "scheduler": ("automatic", "Automatic"),
+    "steps": (20, 50),
+    "cfg_scale": (7,),
+    "denoising_strength": (0.7, 0.75),
+    "image_cfg_scale": (1.5,),
+}
+OF_EDITS = {"denoising_strength", "image_cfg_scale"}  # of these; without a picture they mean nothing to any model
 Short = Annotated[str, Field(max_length=100)]
 Title = Annotated[str, Field(max_length=MAX_NAME + 20)]  # a model's name, and ten digits of its hash
 Side = Annotated[int, Field(ge=8, le=MAX_CHECKPOINT_SIDE), NOT_BOOL]
@@ -269,7 +283,7 @@ class Scheduler(BaseModel):
 class Checkpoint(BaseModel):
     title: str
     model_name: str
-    hash: str | None = Field(description="null while a large file is read for the first time.")
+    hash: str | None = Field(description="null while a large file is read for the first time, or fetched.")
     sha256: str | None
     filename: str = Field(description="The name again; where it lies is nobody's business.")
     config: str | None = None
@@ -451,7 +465,10 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
 
 def values_of_engine(body: Generation, model: str) -> dict[str, Any]:
     hires = isinstance(body, Txt2Img) and body.enable_hr
-    wanted = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
+    wanted: dict[str, Any] = {"styles": styles_of(body), "negative_prompt": body.negative_prompt, "enable_hr": hires}
+    wanted |= {"CLIP_stop_at_last_layers": clip_skip_of(body)}
+    drawn = UNASKED if isinstance(body, Img2Img) else UNASKED.keys() - OF_EDITS
+    wanted |= {name: True for name in drawn if getattr(body, name) not in (None, "", *UNASKED[name])}
     for name, value in wanted.items():
         if value:
             raise invalid(f"{name}: the engine of {model} has none; leave it out", name)
@@ -807,7 +824,7 @@ def hash_of(folder: Path, until: float) -> str | None:
 
 
 def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:
-    sha256 = hash_of(folder, until)
+    sha256 = hash_of(folder, until) if folder.exists() else None
     short = None if sha256 is None else sha256[:10]
     title = name if short is None else f"{name} [{short}]"
     return Checkpoint(title=title, model_name=name, hash=short, sha256=sha256, filename=name)
@@ -816,10 +833,10 @@ def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:
 def choices(option: str, user: User, engine: Engine) -> list[str]:
     """Of an option of the verb, in all models."""
     found = dict[str, None]()
-    for folder in models_of(user, engine).values():
-        verb = system_of(folder).verbs[VERB]
-        if option in base.options(verb.request):
-            narrowed = limits_of(folder).get(option)
+    for one in engine.catalogue.cards(user.id):
+        verb = systems()[one["system"]].verbs.get(VERB) if one["system"] in SYSTEMS else None
+        if verb is not None and option in base.options(verb.request):
+            narrowed = one["limits"].get(VERB, {}).get(option)
             own = narrowed.choices if narrowed else ()
             found |= dict.fromkeys(own or base.options(verb.request)[option].choices)
     return list(found)

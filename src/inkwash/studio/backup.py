@@ -17,7 +17,7 @@ from inkwash.studio.database import folder_errors
 from inkwash.studio.files import contents, models_in, remove_cut_off, tighten
 from inkwash.studio.library import size_of
 from inkwash.studio.recovery import clear_database
-from inkwash.studio.sqlite import has_content
+from inkwash.studio.sqlite import check_not_postgresqls, has_content
 from inkwash.studio.tables import migration_steps
 from inkwash.weights.files import atomic, digest, lock, sync
 
@@ -78,6 +78,7 @@ def backup(home: Path, folder: Path) -> Copied:
 def restore(folder: Path, home: Path) -> Copied:
     """Writes a studio's folder from a backup, the database last. UserError for a backup that is not whole, and for a
     home that has a database."""
+    check_not_postgresqls(home)
     if has_content(home / "studio.db"):
         raise UserError(f"{home} has a database; move it away, or give another --home")
     with TemporaryDirectory() as scratch:  # the backup may lie where nobody can write

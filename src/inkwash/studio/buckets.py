@@ -79,7 +79,7 @@ class Bucket(Files):
                 raise
         except (FileNotFoundError, FileExistsError):
             raise
-        except (OSError, BotoCoreError, ClientError) as error:
+        except (OSError, BotoCoreError, ClientError, ValueError) as error:  # the last of an endpoint that is none
             if is_disk_full(error):  # this machine's
                 raise
             if self.failure is None:  # where it is, users are not told
@@ -223,7 +223,7 @@ class Bucket(Files):
     def claim(self, id: str, has_files: bool) -> None:
         """UserError for storage that cannot be used, or is another database's; what is empty is marked as this one's.
 
-        has_files: whether the database names some.
+        has_files: whether the database names some, or others that have it open have a bucket.
         """
         try:
             if not self.has(MARK):

@@ -20,6 +20,7 @@ from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
+from inkwash.version import __version__
 from inkwash.weights.files import files_below
 from inkwash.weights.shipped import SNAPSHOT, describe, is_checkpoint, is_model, locate, reference, shipped
 
@@ -93,10 +94,28 @@ class Catalogue:
         return {hash: name for name in self.shared if (hash := self.hash(name)) is not None}
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
-        """The models of one system that this user sees, and where they lie."""
-        trained = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
+        """The models of one system that this user sees, and where they lie, or will when they are fetched."""
+        own = (row for row in self.library.models(user) if row.system == system)
+        trained = {row.name: self.library.models_folder / row.id for row in own}
         shared = {name: path for name, path in self.shared.items() if card(path)["system"] == system}
         return {name: path for name, path in shared.items() if path.exists()} | trained
+
+    def card_of(self, row: Row[Any]) -> dict[str, Any]:
+        """The `card` of a model that a user has trained. It is not fetched for that, but after an upgrade."""
+        is_here = self.library.bucket is None or (self.library.models_folder / row.id).exists()
+        if is_here or row.card is None or row.card["version"] != __version__:
+            return card(self.library.folder_of(row))
+        limits = {
+            verb: {name: Limits(**one) for name, one in found.items()} for verb, found in row.card["limits"].items()
+        }
+        return {name: value for name, value in row.card.items() if name != "version"} | {"limits": limits}
+
+    def cards(self, user: str) -> Iterator[dict[str, Any]]:
+        """Of all models that this user sees."""
+        yield from (card(folder) for folder in self.shared.values() if folder.exists())
+        for row in self.library.models(user):
+            with suppress(UserError):  # as below
+                yield self.card_of(row)
 
     def models(self, user: str) -> list[Model]:
         found = []
@@ -106,7 +125,7 @@ class Catalogue:
                 found.append(Model(name=name, owned=False, aliases=aliases, **card(folder)))
         for row in self.library.models(user):
             with suppress(UserError):  # one of a system that is not installed any more
-                facts = card(self.library.folder_of(row))
+                facts = self.card_of(row)
                 found.append(Model(name=row.name, owned=True, created=row.created, job=row.job_id, **facts))
         return found
 
@@ -196,6 +215,18 @@ def card(folder: Path) -> dict[str, Any]:
             for verb, found in narrowed.items()
         },
     }
+
+
+def kept_card(folder: Path) -> dict[str, Any] | None:
+    """The `card` as JSON, and of which version it is; None of a system that is not here."""
+    with suppress(UserError):
+        found = card(folder)
+        limits = {
+            verb: {name: one.model_dump(mode="json") for name, one in narrowed.items()}
+            for verb, narrowed in found["limits"].items()
+        }
+        return {**found, "limits": limits, "version": __version__}
+    return None
 
 
 def about(folder: Path) -> str:

@@ -19,10 +19,12 @@ class APIError(Exception):
 
 
 class DatabaseUnusable(APIError):
-    """Nothing can be read from the database, or written into it: it is lost, damaged, or another's."""
+    """Nothing can be read from the database, or written into it: it is lost, damaged, or another's. why: what logs
+    and commands say beside the message, but clients are not told, as it has the database's place and user."""
 
-    def __init__(self, message: str, code: str, wait: float | None = None) -> None:
+    def __init__(self, message: str, code: str, wait: float | None = None, why: str = "") -> None:
         super().__init__(503, message, code, wait=wait)
+        self.args = (f"{message} ({why})" if why else message,)
 
 
 class StorageUnusable(APIError):

@@ -53,11 +53,27 @@ def unserved(database: Database, fleet: Sequence[Row[Any]]) -> Counter[tuple[str
     queued = (jobs.c.status == "queued", jobs.c.needs.is_not(None))
     with database.reading() as tx:
         counts = tx.execute(select(jobs.c.needs, func.count()).where(*queued).group_by(jobs.c.needs)).all()
-    hashes, found = [set(worker.models.values()) for worker in fleet], Counter[tuple[str, str]]()
+    found = Counter[tuple[str, str]]()
     for said, count in counts:
-        needed = json.loads(said)["models"]
-        if not any(set(needed.values()) <= one for one in hashes):
-            lacking = {name: hash for name, hash in needed.items() if not any(hash in one for one in hashes)}
-            for name, hash in (lacking or needed).items():
-                found[name, hash] += count
+        for one in lacking(said, fleet).items():
+            found[one] += count
     return found
+
+
+def lacking(needs: str, fleet: Sequence[Row[Any]]) -> dict[str, str]:
+    """Of the models that a job needs, with their hashes, those for which none of these workers can draw it."""
+    needed: dict[str, str] = json.loads(needs)["models"]
+    hashes = [set(worker.models.values()) for worker in fleet]
+    if any(set(needed.values()) <= one for one in hashes):
+        return {}
+    return {name: hash for name, hash in needed.items() if not any(hash in one for one in hashes)} or needed
+
+
+def why_it_waits(job: Row[Any], fleet: Sequence[Row[Any]] | None) -> list[str]:
+    """For who asked for a job: that none of these workers can begin it; None: nobody knows of them."""
+    if job.status != "queued" or fleet is None:
+        return []
+    if not fleet:
+        return ["no worker is there now: it waits until one is"]
+    names = [] if job.needs is None else lacking(job.needs, fleet)
+    return [f"no worker has the model {name} now: it waits until one has" for name in names]

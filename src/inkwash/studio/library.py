@@ -317,7 +317,7 @@ class Library(Database):
                 return False
             tx.execute(update(models).where(models.c.id == row.id).values(deleted=now(tx), bytes=0))
             of_training = models.c.job_id == row.job_id  # those, too, that it has replaced
-            tx.execute(update(models).where(of_training).values(name=""))
+            tx.execute(update(models).where(of_training).values(name="", card=None))
             self.has_erased = True
         self._remove_model(row.id)  # only when that is certain, as above
         return True

@@ -50,6 +50,9 @@ class News:
             if message is not None and message.get("from") == self.id:
                 continue
             if message is not None and message["event"] == "preview":
+                message["picture"] = None
                 with suppress(APIError, DBAPIError):
                     message["picture"] = await to_thread.run_sync(self.postgresql.preview, message["job"])
+                if message["picture"] is None:  # its job has just ended
+                    continue
             yield message

@@ -245,6 +245,9 @@ async def variations(user: CurrentUser, engine: CurrentEngine, request: Request)
         raise APIError(
             400, "mask: a variation is of the whole picture; take /v1/images/edits", "invalid_value", "mask"
         )
+    if await to_thread.run_sync(system_of_model, body.model, user, engine) == ENGINES:
+        message = f"model: the engine of {body.model} makes no variations; take /v1/images/edits"
+        raise APIError(400, message, "invalid_value", "model")
     body = body.model_copy(update={"strength": VARIATION if body.strength is None else body.strength})
     return await generate(body, pictures, "image_edit", user, engine, request)
 

@@ -54,15 +54,15 @@ class PostgreSQL:
 
     def __init__(self, url: str, home: Path, lock_timeout: float, bucket: Bucket | None = None) -> None:
         self.url, self.patience = parse(url), 0.0
-        self.failure: tuple[str, str] | None = None
+        self.failure: tuple[str, str, float, str] | None = None
         self.name = name_of(self.url)
         settings = {"lock_timeout": max(ROW_TIMEOUT, lock_timeout)}
         settings |= {"idle_in_transaction_session_timeout": IDLE_TIMEOUT}
         options = "".join(f" -c {name}={round(1000 * seconds)}" for name, seconds in settings.items())
         query = self.url.query
-        arguments: dict[str, Any] = {"options": f"{query.get('options', '')}{options}", **KEEPALIVE}
-        arguments |= {"connect_timeout": query.get("connect_timeout", CONNECT_TIMEOUT), "application_name": "inkwash"}
-        arguments |= {"client_encoding": "utf8"}
+        usual = {**KEEPALIVE, "connect_timeout": CONNECT_TIMEOUT, "application_name": "inkwash"}
+        arguments: dict[str, Any] = {name: query.get(name, value) for name, value in usual.items()}
+        arguments |= {"options": f"{query.get('options', '')}{options}", "client_encoding": "utf8"}
         self.engine = create_engine(
             self.url,
             connect_args=arguments,
@@ -100,11 +100,15 @@ class PostgreSQL:
             if tables and not {"migrations", "users", "jobs", "studio"} <= tables:
                 raise UserError("it is another program's database; make one for the studio (`createdb inkwash`)")
             migrate(tx)
-            self.id = str(tx.scalar(text("select id from studio")))
-            has_files = bool(tx.scalar(text("select exists (select from results) or exists (select from uploads)")))
+            self.id, in_bucket = tx.execute(text("select id, bucket from studio")).one()
+            files = text("select exists (select from results) or exists (select from uploads)")
+            has_files = in_bucket or bool(tx.scalar(files))  # or others are just making some
             check_folder(home, self.id, has_files, bucket)
         if bucket is not None:
             bucket.claim(self.id, has_files)
+            if not in_bucket:
+                with self.writing() as tx:
+                    tx.execute(text("update studio set bucket = true"))
         if not (home / MARK).exists():
             with atomic(home / MARK, durable=True) as file:
                 file.write_text(f"{mark_of(self.id, bucket)}\n", encoding="utf-8")
@@ -112,7 +116,7 @@ class PostgreSQL:
     def check(self) -> None:
         """DatabaseUnusable if it could not be worked with when that was last tried."""
         if self.failure is not None:
-            raise DatabaseUnusable(*self.failure, wait=2)
+            raise DatabaseUnusable(*self.failure)
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
@@ -130,8 +134,8 @@ class PostgreSQL:
                 why, code = "cannot be worked with", "database_unusable"
             else:
                 raise
-            self.failure = f"the studio's database {why} ({one_line(error)})", code
-            raise DatabaseUnusable(*self.failure, wait=2) from None
+            self.failure = f"the studio's database {why}", code, 2.0, one_line(error)
+            raise DatabaseUnusable(*self.failure) from None
         self.failure = None
 
     @contextmanager
@@ -235,6 +239,8 @@ def parse(url: str) -> URL:
             f"--store{f' {scheme[0]}' if scheme else ''}: the address of a PostgreSQL database is needed, "
             "postgresql://USER@HOST/DATABASE; without it the tables are SQLite's, in --home"
         )
+    if "@" in f"{found.host}{found.database}":  # of a password, the rest of which would be shown as the host
+        raise UserError("--store: in the password of a database's address @ is written %40, and / is written %2F")
     return found.set(drivername="postgresql+psycopg")
 
 

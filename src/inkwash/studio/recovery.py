@@ -22,7 +22,7 @@ from inkwash.studio.catalogue import shared_models
 from inkwash.studio.database import new_id, tick
 from inkwash.studio.files import CONTENT, contents, models_in, move, set_aside
 from inkwash.studio.library import Library, free_name, named_contents, size_of
-from inkwash.studio.sqlite import DAMAGED, has_content, unusable
+from inkwash.studio.sqlite import DAMAGED, check_not_postgresqls, has_content, unusable
 from inkwash.studio.store import Store
 from inkwash.studio.tables import files, jobs, models, results, uploads
 from inkwash.systems import system_of, systems
@@ -113,6 +113,7 @@ class Recovered(NamedTuple):
 def recover(home: Path, user: str = accounts.LOCAL) -> Recovered:
     """Takes in what no row names, as the user's; where the database is lost or damaged, into a new one. The folder
     must be alone: hold its lock. UserError for a user who does not exist."""
+    check_not_postgresqls(home)
     database = home / "studio.db"
     if is_new := not has_content(database) or is_damaged(database):
         make_database(home)

@@ -177,10 +177,14 @@ def check_not_lost(home: Path) -> None:
 
 def check_folder(home: Path) -> None:
     """UserError for a folder whose tables are elsewhere, or lost, or another program's."""
-    if (home / MARK).exists():
-        raise UserError(f"{home}: its database is PostgreSQL's; give its address with --store, or in INKWASH_STORE")
+    check_not_postgresqls(home)
     check_not_lost(home)
     check_not_foreign(home / "studio.db")
+
+
+def check_not_postgresqls(home: Path) -> None:
+    if (home / MARK).exists():
+        raise UserError(f"{home}: its database is PostgreSQL's; give its address with --store, or in INKWASH_STORE")
 
 
 def check_not_foreign(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
 from inkwash.studio import fleet, runs
+from inkwash.studio.catalogue import kept_card
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp
 from inkwash.studio.dialects import alone, now
 from inkwash.studio.errors import APIError
@@ -353,10 +354,11 @@ class Store(Library):
         before = tx.execute(select(models).where(*of_job)).first()
         tx.execute(update(models).where(*of_job).values(deleted=moment, bytes=0))
         name = before.name if before else free_name(tx, stem, job.user_id, taken)
-        row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
-        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=moment, deleted=None))
         link_folder(folder, self.models_folder / id)
         sync(self.models_folder)
+        row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
+        row["card"] = None if self.bucket is None else kept_card(self.models_folder / id)
+        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=moment, deleted=None))
         return name, before.id if before else None
 
     def advance(self, worker: str, job: Row[Any], leave: bool = False) -> bool:
@@ -402,6 +404,10 @@ class Store(Library):
         with self.writing() as tx:
             _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
+
+    def running(self) -> set[str]:
+        """Ids of the jobs that ran when `expire` last looked."""
+        return {one.id for one in self._heartbeats}
 
     def expire(self, own: Collection[str] | None = None) -> list[str]:
         """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were. own: names of workers

@@ -114,11 +114,12 @@ class Supervisor:
         self.catalogue = Catalogue(self.store, (*settings.models, *engines), settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
+        self._ended = set[str]()  # jobs with progress that did not run any more when last looked at
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping, self.id = False, secrets.token_hex(16)
         self.leaving = asyncio.Event()  # nobody waits for what the workers are at
         self._news: News | None = None  # to and from other servers, where there may be some
-        self._peers = frozenset[str]()  # supervisors with workers, of all servers that share the database
+        self.fleet: list[Any] | None = None  # the workers of all servers that share the database, as last seen
         self._wakes: dict[str, asyncio.TimerHandle] = {}  # by job: when this one looks for it
         self._last_error = ""  # of what is tried again and again
         self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
@@ -229,7 +230,8 @@ class Supervisor:
         if wake := self._wakes.pop(job, None):
             wake.cancel()
         if status == "queued" and self.workers:
-            seconds = min(TURN * fleet.place(self.id, self._peers, job), MAX_TURN)
+            peers = {worker.supervisor for worker in self.fleet or ()}
+            seconds = min(TURN * fleet.place(self.id, peers, job), MAX_TURN)
             self._wakes[job] = asyncio.get_running_loop().call_later(seconds, self._wake_for, job)
 
     def _wake_for(self, job: str) -> None:
@@ -370,6 +372,14 @@ class Supervisor:
         preview = (message["place"], message["picture"]) if event == "preview" else None
         self._changed(job, message["user"], preview)
 
+    def _forget_ended(self) -> None:
+        """Lets progress go that another server told of when its job had ended already; of a job that has just begun
+        it stays."""
+        ended = self.progress.keys() - self.store.running()
+        for job in ended & self._ended:
+            del self.progress[job]
+        self._ended = ended - self._ended
+
     def _wake(self) -> None:
         """Tells the workers that there is work."""
         for state in self.workers.values():
@@ -388,6 +398,7 @@ class Supervisor:
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()
+                self._forget_ended()
                 skew_before, skew_now = skew, time.time() - time.monotonic()
                 if abs(skew_now - skew_before) > MAX_JUMP and self.store.postgresql is None:
                     LOG.warning("clock set", extra={"facts": {"seconds": round(skew_now - skew_before)}})
@@ -411,7 +422,7 @@ class Supervisor:
     def _report(self, ready: Mapping[str, str]) -> None:
         self.catalogue.offered()  # reads what is not read yet
         fleet.report(self.store, self.id, ready, self.catalogue.hashes)
-        self._peers = frozenset(worker.supervisor for worker in fleet.alive(self.store))
+        self.fleet = fleet.alive(self.store)
 
     def _sweep(self) -> None:
         self.store.delete_uploads(self.store.clock() - UPLOAD_LIFE)

@@ -155,6 +155,7 @@ models = Table(  # that trainings made; each is a folder of models/
     text("system"),
     Column("bytes", BigInteger, nullable=False),
     text("job_id", ForeignKey("jobs.id")),
+    Column("card", JSON),  # what its files say of it, where these are in a bucket: see `catalogue.kept_card`
     time("created"),
     time("deleted", null=True),
 )

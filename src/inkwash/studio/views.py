@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inkwash.studio import library
+from inkwash.studio import fleet, library
 from inkwash.studio.engine import Engine
 from inkwash.studio.schemas import File, Job, Progress, Result
 
@@ -10,8 +10,9 @@ from inkwash.studio.schemas import File, Job, Progress, Result
 def job_of(engine: Engine, row: Any) -> Job:
     """A row of the table, with what the worker has said and what there is."""
     progress = engine.progress.get(row.id)
+    notes = [*row.notes, *fleet.why_it_waits(row, engine.fleet)]
     return Job(
-        **row._asdict(),
+        **row._asdict() | {"notes": notes},
         queue_position=engine.store.queue_position(row) if row.status == "queued" else 0,
         progress=Progress(**progress._asdict()) if progress and row.status == "running" else None,
         results=tuple(map(result_of, engine.store.results_of(row.id))),

@@ -49,6 +49,12 @@ def test_keys_are_found_by_name(monkeypatch):
     assert keys([]) == {}
 
 
+def test_an_engine_has_one_key(monkeypatch):
+    monkeypatch.setenv(KEYS, "a=sk-secret a=sk-other")
+    with pytest.raises(UserError, match="INKWASH_ENGINE_KEYS: a has two keys"):
+        keys(["a"])
+
+
 @pytest.mark.parametrize("text", ["sk-secret", "sk-secret==", "a=", "a=sécret", "b=secret"])
 def test_what_is_no_key_is_refused_and_not_shown(monkeypatch, text):
     monkeypatch.setenv(KEYS, f"a=good {text}")

@@ -63,6 +63,8 @@ def keys(names: Collection[str]) -> dict[str, str]:
         if name not in names or not re.fullmatch("[!-~]+", key):
             known = ", ".join(names) or "none"
             raise UserError(f"{KEYS}: word {number} is no NAME=KEY of an engine (known: {known})")
+        if name in found:
+            raise UserError(f"{KEYS}: {name} has two keys; leave one of them out")
         found[name] = key
     return found
 

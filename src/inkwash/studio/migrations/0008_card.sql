@@ -1,0 +1,2 @@
+-- additive
+alter table models add column card json;

@@ -1,0 +1,2 @@
+-- additive
+alter table studio add column bucket boolean not null default false;
