@@ -17,6 +17,7 @@ from inkwash.cli.record import Record, facts
 from inkwash.cli.requests import build, is_file, plan_of, ready, with_format
 from inkwash.cli.tables import NAME, Table, row_names, safe_name
 from inkwash.errors import UserError
+from inkwash.progress import say
 from inkwash.systems.base import Note, Plan, Request, Result, System, Verb, add_up, resolve
 
 
@@ -54,7 +55,7 @@ def run_table(
 
     def broken(line: int, error: UserError) -> None:
         counts["broken"] += 1
-        print(f"inkwash: {located(table, line, error)}", file=sys.stderr)
+        say(located(table, line, error))
 
     with record_of(verb, out) as record:
         found = rows(system, verb, table, given, context)
