@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from inkwash.cli import cluster, main
+from inkwash.cli import cluster, main, verbs
+from inkwash.systems import systems
 from inkwash.systems.base import Result
 from tests.house import path_with_points
 
@@ -29,8 +31,6 @@ batch_size = 8
 grad_accumulation = 2
 checkpoint_minutes = 0
 """
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("work")
@@ -174,13 +174,52 @@ def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
 
 
 @pytest.mark.parametrize(
+    ("fit", "options", "processor"),
+    [
+        ("", {}, (None, 1)),
+        ("device = 'cuda'\nthreads = 2\nmicro_batch_threads = 3", {}, ("cuda", 6)),
+        ("device = 'cuda'\nthreads = 2", {"device": "cpu", "threads": 4}, ("cpu", 4)),
+        ("threads = 'two'", {}, (None, 1)),
+    ],
+)
+def test_a_process_of_a_training_has_what_the_command_says_or_the_recipe(fit, options, processor, tmp_path):
+    (tmp_path / "ring.toml").write_text(f"task = 'points'\n[fit]\n{fit}\n")
+    given = dict.fromkeys(("device", "precision", "runtime", "threads")) | options
+    assert cluster.processor(tmp_path / "ring.toml", given) == processor
+
+
+def test_a_recipe_without_settings_takes_one_core(tmp_path):
+    (tmp_path / "odd.toml").write_text("task = 'points'\nfit = 'none'\n")
+    assert cluster.processor(tmp_path / "odd.toml", {"device": None}) == (None, 1)
+    assert cluster.processor(None, {"device": "cuda"}) == ("cuda", 1)
+
+
+@pytest.mark.parametrize(("device", "says"), [("cuda:1", "device cuda:1 means nothing"), ("mps", "device mps means")])
+def test_a_device_of_a_recipe_that_ray_does_not_give_is_refused(device, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").write_text(f"task = 'series'\n[fit]\nsteps = 5\ndevice = '{device}'\n")
+    assert main(["train", "a.toml", "--on", "ray"]) == 2
+    assert says in capsys.readouterr().err and os.listdir() == ["a.toml"]
+
+
+def test_the_time_of_a_training_counts_from_the_commands_start(tmp_path, monkeypatch):
+    """By the clock of its machine, however often its processes begin anew."""
+    contexts, series = [], systems()["series"]
+    monkeypatch.setattr(verbs, "run_one", lambda *arguments: contexts.append(arguments[4]))
+    options = {"out": None, "as_json": False, "timings": False, "only_plan": None}
+    run, before = partial(verbs.perform, series, series.verbs["train"], {}, **options), time.monotonic()
+    cluster._process(run, os.getcwd(), tmp_path / "end.json", lambda: 500.0)
+    assert before - 500 <= contexts[0].started <= time.monotonic() - 500
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--on", "spark"], "--on spark: give ray, or ray://HOST:PORT"),
         (["--on", "ray://host"], "give ray, or ray://HOST:PORT"),
         (["--on", "ray", "--plan"], "--plan means nothing with --on"),
         (["--on", "ray", "--sprite"], "--sprite means nothing with --on"),
-        (["--on", "ray", "--device", "cuda:1"], "--device cuda:1 means nothing with --on"),
+        (["--on", "ray", "--device", "cuda:1"], "device cuda:1 means nothing with --on"),
     ],
 )
 def test_what_means_nothing_is_refused(tmp_path, monkeypatch, capsys, arguments, says):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import pickle
 import secrets
@@ -12,6 +13,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +33,7 @@ from inkwash.extras import require
 from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone, rank
+from inkwash.training.recipe import read_toml
 
 RESTARTS = 10  # of a training whose processes die
 TRIES = 3  # of a row with which its process dies
@@ -116,13 +119,12 @@ def check(on: str, device: str | None) -> None:
     if on != "ray" and not (on.startswith("ray://") and host and port.isdecimal()):
         raise UserError(f"--on {on}: give ray, or ray://HOST:PORT")
     if device not in (None, "cpu", "cuda"):
-        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
+        raise UserError(f"device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
 
 
-def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
+def resources(ray: Any, device: str | None, threads: int) -> dict[str, float]:
     """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
-    threads = machine["threads"] or os.environ.get("OMP_NUM_THREADS") or 1
-    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(threads)}
+    wanted = {"GPU": 1.0} if device == "cuda" else {"CPU": float(threads)}
     ((name, count),) = wanted.items()
     if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
         raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
@@ -170,22 +172,20 @@ def _stream(
 ) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
     """What `Maker.make` returns, of all rows."""
     from ray import data
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.target_max_block_size = None  # one output a block: tried again it is made whole, whatever was cut before
-    wanted = resources(ray, machine)
+    wanted = resources(ray, machine["device"], machine["threads"] or int(os.environ.get("OMP_NUM_THREADS") or 1))
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # dies with us alone
     maker = {
         "verb": verb,
         "machine": machine,
         "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
         "folder": os.getcwd(),
-        "begun": ray.remote(num_cpus=0, scheduling_strategy=here)(Begun).remote(),
+        "begun": _here(ray)(Begun).remote(),  # dies with us alone
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
@@ -204,6 +204,14 @@ def _stream(
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
             yield pickle.loads(value.as_py())
+
+
+def _here(ray: Any) -> Any:
+    """The decorator of what runs on the command's own machine, beside all else."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
 
 
 def inputs(rows: Iterable[Row], context: Local) -> dict[str, Path]:
@@ -356,24 +364,37 @@ def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[R
     ]
 
 
-def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None], folder: Path) -> None:
+def processor(recipe: Path | None, machine: dict[str, Any]) -> tuple[str | None, int]:
+    """The device and the cores of a process of a training: what the command says, else its recipe. What is wrong
+    there the training itself says."""
+    table = {} if recipe is None else read_toml(recipe).get("fit")
+    said = {key: value for key, value in machine.items() if value is not None}
+    fit = (table if isinstance(table, dict) else {}) | said
+    counts = [fit.get(key) for key in ("threads", "micro_batch_threads")]
+    return fit.get("device"), max(1, math.prod(count for count in counts if isinstance(count, int)))
+
+
+def train(
+    on: str, workers: int, device: str | None, threads: int, run: Callable[..., None], folder: Path, begun: float
+) -> None:  # fmt: skip
     """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
-    they go on from the checkpoint in the folder, which all machines must see."""
+    they go on from the checkpoint in the folder, which all machines must see. Its time counts from `begun`."""
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # importing torch may take a minute
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # which says every line twice
     with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        wanted = resources(ray, machine)
+        wanted = resources(ray, device, threads)
         room = sum(node["Resources"].get(name, 0) // count for node in ray.nodes() for name, count in wanted.items())
         if workers > room:
             raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
         if any(ray.available_resources().get(name, 0) < workers * count for name, count in wanted.items()):
             say("the cluster is busy: the training begins when there is room for it")
         gpu, end = "GPU" in wanted, Path(storage, "end.json").absolute()
+        clock = _here(ray)(_now)  # those of other machines are others
         trainer = TorchTrainer(
-            partial(_process, run, os.getcwd(), end),
+            partial(_process, run, os.getcwd(), end, lambda: ray.get(clock.remote()) - begun),
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=2 * 86_400),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=wanted),
             run_config=RunConfig(
@@ -395,7 +416,11 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
         raise typer.Exit(facts["code"])
 
 
-def _process(run: Callable[[], None], here: str, end: Path) -> None:
+def _now() -> float:
+    return time.monotonic()
+
+
+def _process(run: Callable[..., None], here: str, end: Path, elapsed: Callable[[], float]) -> None:
     """One process of a training. After a mistake of the user's Ray starts all again: then there is nothing to do."""
     from inkwash.cli import message
     from inkwash.weights.files import save_json
@@ -406,7 +431,7 @@ def _process(run: Callable[[], None], here: str, end: Path) -> None:
     text, code = io.StringIO(), 0
     try:
         with redirect_stdout(text):
-            run()
+            run(started=time.monotonic() - elapsed())
     except typer.Exit as stop:
         code = stop.exit_code
     except Exception as error:
