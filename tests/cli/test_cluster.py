@@ -31,6 +31,35 @@ batch_size = 8
 grad_accumulation = 2
 checkpoint_minutes = 0
 """
+MORTAL = '''
+import os
+from dataclasses import dataclass
+from typing import Annotated
+from inkwash.systems.base import Help, Request, Result, System, Verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live(Request):
+    """Write a seed, or die."""
+
+    dies: Annotated[bool, Help("The process ends.")] = False
+    seed: Annotated[int | None, Help("What is written.")] = None
+
+
+def live(requests, context):
+    for of, request in enumerate(requests):
+        if request.dies:
+            os._exit(7)
+        file = context.folder / f"{of}.csv"
+        file.write_text(str(request.seed))
+        yield Result(of, 0, {".csv": file}, recipe=request.facts())
+
+
+LIVE = Verb(Live, "mortal:live", endings=(".csv",))
+SYSTEM = System("mortal", "Rows that may kill their process.", {"live": LIVE}, "")
+'''
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("work")
@@ -38,9 +67,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory, place):
-    """Starts a command, where a package with the toy system is installed."""
+    """Starts a command, where packages with toy systems are installed."""
+    site = tmp_path_factory.mktemp("site")
+    about = site / "mortal-1.0.dist-info"
+    about.mkdir()
+    (site / "mortal.py").write_text(MORTAL)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[inkwash.systems]\nmortal = mortal:SYSTEM\n")
     environment = os.environ | {
-        "PYTHONPATH": path_with_points(tmp_path_factory.mktemp("site")),
+        "PYTHONPATH": path_with_points(site),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",  # its ports are open to the network
@@ -140,6 +175,20 @@ def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
     assert len(out.splitlines()) == 2 * rows and record.read_bytes().count(b"\n") == rows
     inkwash(*command, "-o", "whole")
     assert files(place / "killed") == files(place / "whole")
+
+
+@needs_ray
+def test_a_row_that_kills_its_process_is_said_and_the_others_are_made(inkwash, nodes, place):
+    """The one of its block among them."""
+    rows = 17
+    (place / "mortal.csv").write_text("seed,dies\n" + "".join(f"{i},{'yes' * (i == 5)}\n" for i in range(rows)))
+    command = ["mortal", "live", "--csv", "mortal.csv", "-o", "dead", "--on", nodes.address]
+    out, said = inkwash(*command, code=2)
+    (line, counts) = (line for line in said.splitlines() if "mortal.csv" in line or "broken" in line)
+    assert line == "inkwash: mortal.csv, line 7: its process died 3 times, for want of memory perhaps"
+    assert counts == f"{rows - 1} made, 0 there already, 1 broken"
+    written = {f"live-{i}.csv": str(i).encode() for i in range(rows) if i != 5}
+    assert files(place / "dead") == written and len(out.splitlines()) == rows - 1
 
 
 @needs_ray
