@@ -1,5 +1,6 @@
 """Tables of requests, as people's spreadsheets write them."""
 
+import errno
 import json
 import re
 from decimal import Decimal
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from inkwash.cli import main
+from inkwash.cli.record import Record
 from inkwash.cli.tables import Table, row_names
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
@@ -148,6 +150,17 @@ def test_what_is_wrong_with_a_row_is_one_short_line(draw, tmp_path):
     assert "line 3, column seed: '7 inkwash: all is well999" in first and len(first) < 300
     code, _, said = draw(f"{'prompt' * 99},seed\na fox,7\n")
     assert code == 2 and said.count("\n") == 1 and "unknown column" in said and len(said) < 500
+
+
+def test_a_full_disk_ends_a_table_in_one_line(draw, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "save", full)
+        code, names, said = draw("prompt,seed\na fox,7\na fox,8\n", "--steps", "1")
+    assert (code, names) == (2, []) and not (tmp_path / "out").exists()
+    assert said == "inkwash: cannot write any more: No space left on device; make room, and run the same again\n"
 
 
 def test_rows_that_would_be_called_the_same_are_told_apart_by_what_they_differ_in(draw, tmp_path):
