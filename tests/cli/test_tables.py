@@ -152,6 +152,12 @@ def test_what_is_wrong_with_a_row_is_one_short_line(draw, tmp_path):
     assert code == 2 and said.count("\n") == 1 and "unknown column" in said and len(said) < 500
 
 
+def test_a_path_that_there_cannot_be_breaks_its_row_alone(draw):
+    code, names, said = draw(f"prompt,image,seed\na fox,{'x' * 300}.png,7\na hen,,8\n", "--steps", "1")
+    assert code == 2 and names == ["a-hen-8.png"] and "rows.csv, line 2: " in said
+    assert "File name too long; name another" in said and "1 made, 0 there already, 1 broken" in said
+
+
 def test_a_full_disk_ends_a_table_in_one_line(draw, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
