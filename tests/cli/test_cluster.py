@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -84,9 +86,9 @@ def start(tmp_path_factory, place):
         "TMPDIR": "/tmp",  # a socket's path has 107 bytes at most
     }
 
-    def start(*command):
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen([sys.executable, *map(str, command)], cwd=place, env=environment, text=True, **pipes)
+    def start(*command, **more):
+        how = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"env": environment | more}
+        return subprocess.Popen([sys.executable, *map(str, command)], cwd=place, text=True, **how)
 
     return start
 
@@ -156,6 +158,22 @@ def test_a_ray_of_ones_own_makes_the_same_and_ends(inkwash, model, place):
     out, said = inkwash(*command, "-o", "on its own", "--on", "ray")
     assert files(place / "on its own") == files(place / "by itself") and len(out.splitlines()) == 4
     assert "2 made, 0 there already, 0 broken" in said and "Warning" not in said and "Traceback" not in said
+
+
+@needs_ray
+def test_a_ray_of_ones_own_that_is_stopped_leaves_what_is_made_and_nothing_else(start, model, place):
+    (place / "stop.csv").write_text("count,seed,steps\n" + "".join(f"300,{seed},300\n" for seed in range(2000)))
+    with TemporaryDirectory(dir="/tmp") as folder:
+        command = ["scatter", "--model", model, "--csv", "stop.csv", "-o", "stopped", "--on", "ray"]
+        process = start("-m", "inkwash", *command, RAY_TMPDIR=folder)
+        while not (place / "stopped" / "results.jsonl").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        assert os.listdir(folder)
+        process.terminate()
+        said = process.communicate()[1]
+        assert process.returncode == 128 + signal.SIGTERM and "SIGTERM" not in said
+        assert os.listdir(folder) == []
 
 
 @needs_ray

@@ -10,6 +10,7 @@ import os
 import pickle
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -17,7 +18,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +40,7 @@ RESTARTS = 10  # of a training whose processes die
 TRIES = 3  # of a row with which its process dies
 # of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
+SHORT = "/tmp" if sys.platform == "darwin" else None  # a socket's path has a hundred bytes at most
 BLOCK = 16  # rows that an actor is given at once at most: so many are made anew where it dies
 
 
@@ -49,28 +51,59 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
-    if not (address := on.removeprefix("ray").removeprefix("://")):
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # all reach its ports
-    import ray
-
     how: dict[str, Any] = {"log_to_driver": log, "logging_level": logging.ERROR}
-    try:
-        if address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
-            ray.init(address, **how)
+    with ExitStack() as stack:
+        if address := on.removeprefix("ray").removeprefix("://"):
+            how |= {"address": address}
         else:
-            ray.init("local", include_dashboard=False, **ALONE, **how)
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        why = f"{str(error).strip().splitlines()[0]:.160}"
-        raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
-    err = sys.stderr
-    with _own_output() as out, redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
+            folder = os.environ.get("RAY_TMPDIR", SHORT)
+            folder = stack.enter_context(TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True))
+            token = secrets.token_hex(32)  # all reach its ports
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "TMPDIR": folder}
+            how |= {"address": "local", "include_dashboard": False, "_temp_dir": folder} | ALONE
+        import ray
+
         try:
-            yield ray
-        finally:
-            with redirect_stdout(io.StringIO()):  # it says what it had kept back of its own
-                ray.shutdown()
+            if address:
+                host, _, port = address.rpartition(":")
+                socket.create_connection(
+                    (host.strip("[]"), int(port)), 5
+                ).close()  # Ray itself would wait for minutes
+            with _silent():
+                ray.init(**how)
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
+            why = f"{str(error).strip().splitlines()[0]:.160}"
+            needed = "start Ray on this machine as one of its cluster, and give its RAY_AUTH_TOKEN if it has one"
+            raise UserError(f"--on {on}: {why}; {needed}") from None
+        signal.signal(signal.SIGTERM, _terminated)  # after Ray's own, which ends the process at once
+        err = sys.stderr
+        out = stack.enter_context(_own_output())
+        stack.enter_context(redirect_stdout(_Ours(out, err)))
+        stack.enter_context(redirect_stderr(_Ours(err, err)))
+        stack.callback(_end, ray)
+        yield ray
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on the process's standard error: code below Python says there each second that it tries again."""
+    error = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(error, 2)
+        os.close(error)
+
+
+def _end(ray: Any) -> None:
+    with redirect_stdout(io.StringIO()):  # it says what it had kept back of its own
+        ray.shutdown()
+
+
+def _terminated(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @contextmanager
