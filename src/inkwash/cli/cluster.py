@@ -227,7 +227,7 @@ def _stream(
     del items  # which lie in the object store now
     made = source.map_batches(
         Maker,
-        batch_size=None,
+        batch_size=1,  # None, a whole block, is refused with GPUs
         batch_format="pyarrow",
         compute=data.ActorPoolStrategy(min_size=1, max_size=actors),
         fn_constructor_kwargs=maker,
