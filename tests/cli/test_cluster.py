@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 
 from inkwash.cli import cluster, main, verbs
 from inkwash.systems import systems
@@ -230,13 +231,27 @@ def test_a_training_is_that_of_torchrun_though_a_node_dies(start, nodes, place):
 
 
 @needs_ray
+def test_a_training_that_is_stopped_leaves_its_checkpoint_and_nothing_else(start, nodes, place):
+    (place / "endless.toml").write_text(RECIPE.replace("steps = 30", "steps = 1000000"))
+    process = start("-m", "inkwash", "train", "endless.toml", "--out", "endless", "--on", nodes.address)
+    while not list((place / "endless").glob("checkpoints/*.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.terminate()
+    said = process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said, said
+    assert list((place / "endless").glob("checkpoints/*.json")) and not list((place / "endless").glob(".ray-*"))
+
+
+@needs_ray
 def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
     (place / "odd.toml").write_text(RECIPE.replace("accumulation = 2", "accumulation = 3"))
     said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 2, code=2)[1].splitlines()
     assert "grad_accumulation = 3: so many micro-batches cannot be spread evenly over 2" in said[-1]
     said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 9, code=2)[1].splitlines()
     assert "--workers 9: this cluster has room for 2 such processes" in said[-1]
-    said = inkwash("train", "odd.toml", "--on", nodes.address, "--device", "cuda", code=2)[1].splitlines()
+    (place / "odd.toml").write_text(RECIPE.replace("[fit]", "[fit]\ndevice = 'cuda'"))
+    said = inkwash("train", "odd.toml", "--on", nodes.address, code=2)[1].splitlines()
     assert "no machine of this cluster has 1 GPU" in said[-1]
 
 
@@ -334,3 +349,13 @@ def test_of_what_processes_say_our_own_lines_are_shown():
     thread = threading.Thread(target=print, args=(foreign,), kwargs={"file": stream}, name="any")
     thread.start(), thread.join()
     assert (out.getvalue(), error.getvalue()) == ("a result\n", "inkwash: 3 of 9\n")
+
+
+@needs_ray
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there, which this test goes without")
+def test_rows_go_to_a_gpu_whose_want_is_one_line(inkwash, nodes, place):
+    """On a machine that says it has one. It is the last test on these nodes: others count on their having none."""
+    nodes("add a GPU")
+    (place / "gpu.csv").write_text("seed\n1\n2\n")
+    said = inkwash("mortal", "live", "--csv", "gpu.csv", "--on", nodes.address, "--device", "cuda", code=2)[1]
+    assert "device 'cuda' is not available here" in said and "Traceback" not in said

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from hashlib import sha256
@@ -435,7 +436,7 @@ def train(
             ),
         )
         try:
-            trainer.fit()
+            ThreadPoolExecutor(1).submit(trainer.fit).result()  # in the main one it takes Ctrl-C for itself
         except TrainingFailedError as error:
             why = str(error).strip().splitlines()[-1]
             raise UserError(
