@@ -207,11 +207,13 @@ def _stream(
     """What `Maker.make` returns, of all rows."""
     from ray import data
 
+    from inkwash.weights.graph import default_threads
+
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.target_max_block_size = None  # one output a block: tried again it is made whole, whatever was cut before
-    wanted = resources(ray, machine["device"], machine["threads"] or int(os.environ.get("OMP_NUM_THREADS") or 1))
+    wanted = resources(ray, machine["device"], machine["threads"] or default_threads())
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
     maker = {
