@@ -5,16 +5,21 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 
-from inkwash.cli import cluster, main
+from inkwash.cli import cluster, main, verbs
+from inkwash.systems import systems
 from inkwash.systems.base import Result
 from tests.house import path_with_points
 
@@ -29,6 +34,33 @@ batch_size = 8
 grad_accumulation = 2
 checkpoint_minutes = 0
 """
+MORTAL = '''
+import os
+from dataclasses import dataclass
+from typing import Annotated
+from inkwash.systems.base import Help, Request, Result, System, Verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live(Request):
+    """Write a seed, or die."""
+
+    dies: Annotated[bool, Help("The process ends.")] = False
+    seed: Annotated[int | None, Help("What is written.")] = None
+
+
+def live(requests, context):
+    for of, request in enumerate(requests):
+        if request.dies:
+            os._exit(7)
+        file = context.folder / f"{of}.csv"
+        file.write_text(str(request.seed))
+        yield Result(of, 0, {".csv": file}, recipe=request.facts())
+
+
+LIVE = Verb(Live, "mortal:live", endings=(".csv",))
+SYSTEM = System("mortal", "Rows that may kill their process.", {"live": LIVE}, "")
+'''
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +70,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory, place):
-    """Starts a command, where a package with the toy system is installed."""
+    """Starts a command, where packages with toy systems are installed."""
+    site = tmp_path_factory.mktemp("site")
+    about = site / "mortal-1.0.dist-info"
+    about.mkdir()
+    (site / "mortal.py").write_text(MORTAL)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mortal\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[inkwash.systems]\nmortal = mortal:SYSTEM\n")
     environment = os.environ | {
-        "PYTHONPATH": path_with_points(tmp_path_factory.mktemp("site")),
+        "PYTHONPATH": path_with_points(site),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",  # its ports are open to the network
@@ -49,9 +87,9 @@ def start(tmp_path_factory, place):
         "TMPDIR": "/tmp",  # a socket's path has 107 bytes at most
     }
 
-    def start(*command):
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen([sys.executable, *map(str, command)], cwd=place, env=environment, text=True, **pipes)
+    def start(*command, **more):
+        how = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"env": environment | more}
+        return subprocess.Popen([sys.executable, *map(str, command)], cwd=place, text=True, **how)
 
     return start
 
@@ -124,6 +162,22 @@ def test_a_ray_of_ones_own_makes_the_same_and_ends(inkwash, model, place):
 
 
 @needs_ray
+def test_a_ray_of_ones_own_that_is_stopped_leaves_what_is_made_and_nothing_else(start, model, place):
+    (place / "stop.csv").write_text("count,seed,steps\n" + "".join(f"300,{seed},300\n" for seed in range(2000)))
+    with TemporaryDirectory(dir="/tmp") as folder:
+        command = ["scatter", "--model", model, "--csv", "stop.csv", "-o", "stopped", "--on", "ray"]
+        process = start("-m", "inkwash", *command, RAY_TMPDIR=folder)
+        while not (place / "stopped" / "results.jsonl").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        assert os.listdir(folder)
+        process.terminate()
+        said = process.communicate()[1]
+        assert process.returncode == 128 + signal.SIGTERM and "SIGTERM" not in said
+        assert os.listdir(folder) == []
+
+
+@needs_ray
 def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
     rows = 60
     (place / "slow.csv").write_text("count,seed,steps\n" + "".join(f"300,{seed},300\n" for seed in range(rows)))
@@ -140,6 +194,20 @@ def test_a_node_that_dies_loses_nothing(start, inkwash, model, nodes, place):
     assert len(out.splitlines()) == 2 * rows and record.read_bytes().count(b"\n") == rows
     inkwash(*command, "-o", "whole")
     assert files(place / "killed") == files(place / "whole")
+
+
+@needs_ray
+def test_a_row_that_kills_its_process_is_said_and_the_others_are_made(inkwash, nodes, place):
+    """The one of its block among them."""
+    rows = 17
+    (place / "mortal.csv").write_text("seed,dies\n" + "".join(f"{i},{'yes' * (i == 5)}\n" for i in range(rows)))
+    command = ["mortal", "live", "--csv", "mortal.csv", "-o", "dead", "--on", nodes.address]
+    out, said = inkwash(*command, code=2)
+    (line, counts) = (line for line in said.splitlines() if "mortal.csv" in line or "broken" in line)
+    assert line == "inkwash: mortal.csv, line 7: its process died 3 times, for want of memory perhaps"
+    assert counts == f"{rows - 1} made, 0 there already, 1 broken"
+    written = {f"live-{i}.csv": str(i).encode() for i in range(rows) if i != 5}
+    assert files(place / "dead") == written and len(out.splitlines()) == rows - 1
 
 
 @needs_ray
@@ -163,14 +231,67 @@ def test_a_training_is_that_of_torchrun_though_a_node_dies(start, nodes, place):
 
 
 @needs_ray
+def test_a_training_that_is_stopped_leaves_its_checkpoint_and_nothing_else(start, nodes, place):
+    (place / "endless.toml").write_text(RECIPE.replace("steps = 30", "steps = 1000000"))
+    process = start("-m", "inkwash", "train", "endless.toml", "--out", "endless", "--on", nodes.address)
+    while not list((place / "endless").glob("checkpoints/*.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.terminate()
+    said = process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said, said
+    assert list((place / "endless").glob("checkpoints/*.json")) and not list((place / "endless").glob(".ray-*"))
+
+
+@needs_ray
 def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
     (place / "odd.toml").write_text(RECIPE.replace("accumulation = 2", "accumulation = 3"))
     said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 2, code=2)[1].splitlines()
     assert "grad_accumulation = 3: so many micro-batches cannot be spread evenly over 2" in said[-1]
     said = inkwash("train", "odd.toml", "--on", nodes.address, "--workers", 9, code=2)[1].splitlines()
     assert "--workers 9: this cluster has room for 2 such processes" in said[-1]
-    said = inkwash("train", "odd.toml", "--on", nodes.address, "--device", "cuda", code=2)[1].splitlines()
+    (place / "odd.toml").write_text(RECIPE.replace("[fit]", "[fit]\ndevice = 'cuda'"))
+    said = inkwash("train", "odd.toml", "--on", nodes.address, code=2)[1].splitlines()
     assert "no machine of this cluster has 1 GPU" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("fit", "options", "processor"),
+    [
+        ("", {}, (None, 1)),
+        ("device = 'cuda'\nthreads = 2\nmicro_batch_threads = 3", {}, ("cuda", 6)),
+        ("device = 'cuda'\nthreads = 2", {"device": "cpu", "threads": 4}, ("cpu", 4)),
+        ("threads = 'two'", {}, (None, 1)),
+    ],
+)
+def test_a_process_of_a_training_has_what_the_command_says_or_the_recipe(fit, options, processor, tmp_path):
+    (tmp_path / "ring.toml").write_text(f"task = 'points'\n[fit]\n{fit}\n")
+    given = dict.fromkeys(("device", "precision", "runtime", "threads")) | options
+    assert cluster.processor(tmp_path / "ring.toml", given) == processor
+
+
+def test_a_recipe_without_settings_takes_one_core(tmp_path):
+    (tmp_path / "odd.toml").write_text("task = 'points'\nfit = 'none'\n")
+    assert cluster.processor(tmp_path / "odd.toml", {"device": None}) == (None, 1)
+    assert cluster.processor(None, {"device": "cuda"}) == ("cuda", 1)
+
+
+@pytest.mark.parametrize(("device", "says"), [("cuda:1", "device cuda:1 means nothing"), ("mps", "device mps means")])
+def test_a_device_of_a_recipe_that_ray_does_not_give_is_refused(device, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").write_text(f"task = 'series'\n[fit]\nsteps = 5\ndevice = '{device}'\n")
+    assert main(["train", "a.toml", "--on", "ray"]) == 2
+    assert says in capsys.readouterr().err and os.listdir() == ["a.toml"]
+
+
+def test_the_time_of_a_training_counts_from_the_commands_start(tmp_path, monkeypatch):
+    """By the clock of its machine, however often its processes begin anew."""
+    contexts, series = [], systems()["series"]
+    monkeypatch.setattr(verbs, "run_one", lambda *arguments: contexts.append(arguments[4]))
+    options = {"out": None, "as_json": False, "timings": False, "only_plan": None}
+    run, before = partial(verbs.perform, series, series.verbs["train"], {}, **options), time.monotonic()
+    cluster._process(run, os.getcwd(), tmp_path / "end.json", lambda: 500.0)
+    assert before - 500 <= contexts[0].started <= time.monotonic() - 500
 
 
 @pytest.mark.parametrize(
@@ -180,7 +301,7 @@ def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
         (["--on", "ray://host"], "give ray, or ray://HOST:PORT"),
         (["--on", "ray", "--plan"], "--plan means nothing with --on"),
         (["--on", "ray", "--sprite"], "--sprite means nothing with --on"),
-        (["--on", "ray", "--device", "cuda:1"], "--device cuda:1 means nothing with --on"),
+        (["--on", "ray", "--device", "cuda:1"], "device cuda:1 means nothing with --on"),
     ],
 )
 def test_what_means_nothing_is_refused(tmp_path, monkeypatch, capsys, arguments, says):
@@ -228,3 +349,13 @@ def test_of_what_processes_say_our_own_lines_are_shown():
     thread = threading.Thread(target=print, args=(foreign,), kwargs={"file": stream}, name="any")
     thread.start(), thread.join()
     assert (out.getvalue(), error.getvalue()) == ("a result\n", "inkwash: 3 of 9\n")
+
+
+@needs_ray
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there, which this test goes without")
+def test_rows_go_to_a_gpu_whose_want_is_one_line(inkwash, nodes, place):
+    """On a machine that says it has one. It is the last test on these nodes: others count on their having none."""
+    nodes("add a GPU")
+    (place / "gpu.csv").write_text("seed\n1\n2\n")
+    said = inkwash("mortal", "live", "--csv", "gpu.csv", "--on", nodes.address, "--device", "cuda", code=2)[1]
+    assert "device 'cuda' is not available here" in said and "Traceback" not in said

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import typer
 
+from inkwash.cli import message
 from inkwash.cli.context import Local, json_line, move_unused, save_texts
 from inkwash.cli.record import Record, facts
 from inkwash.cli.requests import build, is_file, plan_of, ready, with_format
 from inkwash.cli.tables import NAME, Table, row_names, safe_name
 from inkwash.errors import UserError
+from inkwash.progress import say
 from inkwash.systems.base import Note, Plan, Request, Result, System, Verb, add_up, resolve
 
 
@@ -54,7 +56,7 @@ def run_table(
 
     def broken(line: int, error: UserError) -> None:
         counts["broken"] += 1
-        print(f"inkwash: {located(table, line, error)}", file=sys.stderr)
+        say(located(table, line, error))
 
     with record_of(verb, out) as record:
         found = rows(system, verb, table, given, context)
@@ -218,8 +220,10 @@ def rows(
             if getattr(request, "seed", 0) is None and getattr(request, "settings", None) is None:
                 request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]
             requests[line] = name, request
-        except UserError as error:
-            broken[line] = error
+        except (UserError, OSError) as error:  # of a path that there cannot be
+            if (text := message(error)) is None:
+                raise
+            broken[line] = UserError(text)
     if len(broken) == len(table.rows) > 1 and len({str(error) for error in broken.values()}) == 1:
         raise UserError(f"{file}: {next(iter(broken.values()))}")
     found, taken = dict[int, tuple[str, Request] | UserError](broken), dict[str, int]()

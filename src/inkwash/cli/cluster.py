@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import pickle
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -31,11 +35,13 @@ from inkwash.extras import require
 from inkwash.progress import Note, Preview, Progress, say
 from inkwash.systems.base import File, Result, Verb, options
 from inkwash.training.distributed import ProcessGone, rank
+from inkwash.training.recipe import read_toml
 
 RESTARTS = 10  # of a training whose processes die
 TRIES = 3  # of a row with which its process dies
 # of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
+SHORT = "/tmp" if sys.platform == "darwin" else None  # a socket's path has a hundred bytes at most
 BLOCK = 16  # rows that an actor is given at once at most: so many are made anew where it dies
 
 
@@ -46,28 +52,59 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
-    if not (address := on.removeprefix("ray").removeprefix("://")):
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # all reach its ports
-    import ray
-
     how: dict[str, Any] = {"log_to_driver": log, "logging_level": logging.ERROR}
-    try:
-        if address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), 5).close()  # Ray itself would wait for minutes
-            ray.init(address, **how)
+    with ExitStack() as stack:
+        if address := on.removeprefix("ray").removeprefix("://"):
+            how |= {"address": address}
         else:
-            ray.init("local", include_dashboard=False, **ALONE, **how)
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        why = f"{str(error).strip().splitlines()[0]:.160}"
-        raise UserError(f"--on {on}: {why}; start Ray on this machine as one of its cluster: ray start") from None
-    err = sys.stderr
-    with _own_output() as out, redirect_stdout(_Ours(out, err)), redirect_stderr(_Ours(err, err)):
+            folder = os.environ.get("RAY_TMPDIR", SHORT)
+            folder = stack.enter_context(TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True))
+            token = secrets.token_hex(32)  # all reach its ports
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "TMPDIR": folder}
+            how |= {"address": "local", "include_dashboard": False, "_temp_dir": folder} | ALONE
+        import ray
+
         try:
-            yield ray
-        finally:
-            with redirect_stdout(io.StringIO()):  # it says what it had kept back of its own
-                ray.shutdown()
+            if address:
+                host, _, port = address.rpartition(":")
+                socket.create_connection(
+                    (host.strip("[]"), int(port)), 5
+                ).close()  # Ray itself would wait for minutes
+            with _silent():
+                ray.init(**how)
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
+            why = f"{str(error).strip().splitlines()[0]:.160}"
+            needed = "start Ray on this machine as one of its cluster, and give its RAY_AUTH_TOKEN if it has one"
+            raise UserError(f"--on {on}: {why}; {needed}") from None
+        signal.signal(signal.SIGTERM, _terminated)  # after Ray's own, which ends the process at once
+        err = sys.stderr
+        out = stack.enter_context(_own_output())
+        stack.enter_context(redirect_stdout(_Ours(out, err)))
+        stack.enter_context(redirect_stderr(_Ours(err, err)))
+        stack.callback(_end, ray)
+        yield ray
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on the process's standard error: code below Python says there each second that it tries again."""
+    error = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(error, 2)
+        os.close(error)
+
+
+def _end(ray: Any) -> None:
+    with redirect_stdout(io.StringIO()):  # it says what it had kept back of its own
+        ray.shutdown()
+
+
+def _terminated(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @contextmanager
@@ -116,13 +153,12 @@ def check(on: str, device: str | None) -> None:
     if on != "ray" and not (on.startswith("ray://") and host and port.isdecimal()):
         raise UserError(f"--on {on}: give ray, or ray://HOST:PORT")
     if device not in (None, "cpu", "cuda"):
-        raise UserError(f"--device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
+        raise UserError(f"device {device} means nothing with --on, where Ray gives each process its own: cpu, cuda")
 
 
-def resources(ray: Any, machine: dict[str, Any]) -> dict[str, float]:
+def resources(ray: Any, device: str | None, threads: int) -> dict[str, float]:
     """What a process takes of the cluster: a GPU, or its threads. UserError where no machine has as much."""
-    threads = machine["threads"] or os.environ.get("OMP_NUM_THREADS") or 1
-    wanted = {"GPU": 1.0} if machine["device"] == "cuda" else {"CPU": float(threads)}
+    wanted = {"GPU": 1.0} if device == "cuda" else {"CPU": float(threads)}
     ((name, count),) = wanted.items()
     if all(node["Resources"].get(name, 0) < count for node in ray.nodes() if node["Alive"]):
         raise UserError(f"no machine of this cluster has {count:.0f} {name} for a process: ask for less")
@@ -170,22 +206,22 @@ def _stream(
 ) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
     """What `Maker.make` returns, of all rows."""
     from ray import data
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from inkwash.weights.graph import default_threads
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     settings = data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.target_max_block_size = None  # one output a block: tried again it is made whole, whatever was cut before
-    wanted = resources(ray, machine)
+    wanted = resources(ray, machine["device"], machine["threads"] or default_threads())
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # dies with us alone
     maker = {
         "verb": verb,
         "machine": machine,
         "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
         "folder": os.getcwd(),
-        "begun": ray.remote(num_cpus=0, scheduling_strategy=here)(Begun).remote(),
+        "begun": _here(ray)(Begun).remote(),  # dies with us alone
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
     per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
@@ -194,7 +230,7 @@ def _stream(
     del items  # which lie in the object store now
     made = source.map_batches(
         Maker,
-        batch_size=None,
+        batch_size=1,  # None, a whole block, is refused with GPUs
         batch_format="pyarrow",
         compute=data.ActorPoolStrategy(min_size=1, max_size=actors),
         fn_constructor_kwargs=maker,
@@ -204,6 +240,14 @@ def _stream(
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
             yield pickle.loads(value.as_py())
+
+
+def _here(ray: Any) -> Any:
+    """The decorator of what runs on the command's own machine, beside all else."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
 
 
 def inputs(rows: Iterable[Row], context: Local) -> dict[str, Path]:
@@ -356,24 +400,37 @@ def _moved(results: list[Result] | None, move: Callable[[Path], Path]) -> list[R
     ]
 
 
-def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None], folder: Path) -> None:
+def processor(recipe: Path | None, machine: dict[str, Any]) -> tuple[str | None, int]:
+    """The device and the cores of a process of a training: what the command says, else its recipe. What is wrong
+    there the training itself says."""
+    table = {} if recipe is None else read_toml(recipe).get("fit")
+    said = {key: value for key, value in machine.items() if value is not None}
+    fit = (table if isinstance(table, dict) else {}) | said
+    counts = [fit.get(key) for key in ("threads", "micro_batch_threads")]
+    return fit.get("device"), max(1, math.prod(count for count in counts if isinstance(count, int)))
+
+
+def train(
+    on: str, workers: int, device: str | None, threads: int, run: Callable[..., None], folder: Path, begun: float
+) -> None:  # fmt: skip
     """Runs the training in so many processes, which meet as under torchrun. Where one dies, Ray starts all again, and
-    they go on from the checkpoint in the folder, which all machines must see."""
+    they go on from the checkpoint in the folder, which all machines must see. Its time counts from `begun`."""
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # importing torch may take a minute
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # which says every line twice
     with connected(on, log=True) as ray, TemporaryDirectory(prefix=".ray-", dir=folder) as storage:
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        wanted = resources(ray, machine)
+        wanted = resources(ray, device, threads)
         room = sum(node["Resources"].get(name, 0) // count for node in ray.nodes() for name, count in wanted.items())
         if workers > room:
             raise UserError(f"--workers {workers}: this cluster has room for {room:.0f} such processes")
         if any(ray.available_resources().get(name, 0) < workers * count for name, count in wanted.items()):
             say("the cluster is busy: the training begins when there is room for it")
         gpu, end = "GPU" in wanted, Path(storage, "end.json").absolute()
+        clock = _here(ray)(_now)  # those of other machines are others
         trainer = TorchTrainer(
-            partial(_process, run, os.getcwd(), end),
+            partial(_process, run, os.getcwd(), end, lambda: ray.get(clock.remote()) - begun),
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=2 * 86_400),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=wanted),
             run_config=RunConfig(
@@ -381,7 +438,7 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
             ),
         )
         try:
-            trainer.fit()
+            ThreadPoolExecutor(1).submit(trainer.fit).result()  # in the main one it takes Ctrl-C for itself
         except TrainingFailedError as error:
             why = str(error).strip().splitlines()[-1]
             raise UserError(
@@ -395,7 +452,11 @@ def train(on: str, workers: int, machine: dict[str, Any], run: Callable[[], None
         raise typer.Exit(facts["code"])
 
 
-def _process(run: Callable[[], None], here: str, end: Path) -> None:
+def _now() -> float:
+    return time.monotonic()
+
+
+def _process(run: Callable[..., None], here: str, end: Path, elapsed: Callable[[], float]) -> None:
     """One process of a training. After a mistake of the user's Ray starts all again: then there is nothing to do."""
     from inkwash.cli import message
     from inkwash.weights.files import save_json
@@ -406,7 +467,7 @@ def _process(run: Callable[[], None], here: str, end: Path) -> None:
     text, code = io.StringIO(), 0
     try:
         with redirect_stdout(text):
-            run()
+            run(started=time.monotonic() - elapsed())
     except typer.Exit as stop:
         code = stop.exit_code
     except Exception as error:

@@ -49,9 +49,11 @@ class Local(Console):
         super().tell(event)
 
     def model(self, name: str) -> Any:
+        from inkwash.weights.graph import default_threads
+
         if name not in self.models:
             # one thread: two wait for each other by spinning, beside another busy process forty times as long
-            threads = self.threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
+            threads = self.threads or default_threads()
             device, precision = self.device or "cpu", self.precision or "float32"
             self.models[name] = inkwash.load(name, device, precision, self.runtime, threads)
             if (file := locate(name) / "training.json").is_file():

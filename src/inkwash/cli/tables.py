@@ -20,6 +20,7 @@ PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # a column that a pandas tabl
 WHOLE = {"float": 2**24, "double": 2**53}  # from which on Arrow's columns of these kinds round whole numbers
 SPREADSHEET = re.compile(r'#[A-Z/0]+[!?]|#N/A|#NV|Err:\d+|=[\w"($].*', re.S)  # errors as it saves them; formulas
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|results\.jsonl", re.I)
+SHOWN = 60  # signs of a cell in a message
 LONGEST = 220  # bytes of a name, so that with endings no file system has too many
 
 
@@ -48,7 +49,7 @@ class Table:
             if not name:
                 raise UserError(f"{file}: column {i + 1} has no name in the first line; name an option, or remove it")
             if name not in (*self.fields, NAME):
-                raise unknown(f"column of {file}", names[i], [*self.fields, NAME])
+                raise unknown(f"column of {file}", names[i][:SHOWN], [*self.fields, NAME])
             if name in self.names[:i]:
                 raise UserError(f"{file}: two columns are called '{name}'; leave one out")
         self.rows = list(rows)
@@ -69,7 +70,8 @@ class Table:
         for name, text in zip(self.names, cells, strict=False):
             if SPREADSHEET.fullmatch(text):
                 what = "a formula" if text[0] == "=" else "an error"
-                raise UserError(f"column {name}: '{text}' is {what} of a spreadsheet: write there what it should say")
+                say = f"'{text[:SHOWN]}' is {what} of a spreadsheet: write there what it should say"
+                raise UserError(f"column {name}: {say}")
         return {
             name: text if name == NAME else self._value(self.fields[name], text)
             for name, text in zip(self.names, cells, strict=False)
@@ -88,7 +90,7 @@ class Table:
                 value = number(option.kind, text if self.delimiter == "," else text.replace(",", "."))
         except (ValueError, KeyError):
             needed = {bool: "neither yes nor no", int: "no whole number", float: "no number"}[option.kind]
-            raise UserError(f"column {option.name}: '{text}' is {needed}") from None
+            raise UserError(f"column {option.name}: '{text[:SHOWN]}' is {needed}") from None
         return [value] if option.many else value
 
 
@@ -104,6 +106,9 @@ def read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
         with parquet.ParquetFile(file) as table:
             columns = [name for name in table.schema_arrow.names if not PANDAS_INDEX.fullmatch(name)]
             yield 1, [name.strip() for name in columns]
+            for field in table.schema_arrow:
+                if field.name in columns and not is_plain(field.type):
+                    raise UserError(f"{file}: column {field.name} is of {field.type}; write text and numbers alone")
             batches = table.iter_batches(1024, columns=columns)
             rows = chain.from_iterable(zip(*map(list, batch), strict=True) for batch in batches)
             for line, values in enumerate(rows, 2):
@@ -113,14 +118,23 @@ def read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{file}: no parquet that can be read ({str(error).splitlines()[0]:.80})") from None
 
 
+def is_plain(kind: Any) -> bool:
+    """Whether the cells of a column of Arrow's are text or numbers."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return is_plain(kind.value_type)
+    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    numbers = types.is_boolean(kind) or types.is_integer(kind) or str(kind) in WHOLE
+    return texts or numbers or types.is_null(kind)
+
+
 def cell(file: Path, line: int, scalar: Any) -> str:
     """A value of Arrow's as a CSV would have it: the shortest number of its width, a whole one without a point, as
     pandas writes one with empty cells beside it."""
     value, kind = scalar.as_py(), str(scalar.type)
     if value is None or value != value:
         return ""
-    if not isinstance(value, str | int | float) or kind == "halffloat":
-        raise UserError(f"{file}, line {line}: a cell of {kind}; write text and numbers alone")
     if not isinstance(value, float):
         return str(value).strip()
     if value.is_integer() and abs(value) >= WHOLE[kind]:

@@ -131,10 +131,10 @@ def complete(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 def perform(
     system: System, verb: Verb, given: dict[str, Any], table: Path | None = None, sprite: bool = False,
     on: str | None = None, workers: int | None = None, *, out: Path | None, as_json: bool, timings: bool,
-    only_plan: bool | None, **machine: Any,
+    only_plan: bool | None, started: float | None = None, **machine: Any,
 ) -> None:  # fmt: skip
     """Runs the verb for these options, or for the rows of a table; or says what that will take. Mistakes are reported
-    before anything heavy."""
+    before anything heavy. `started`: when the command was, where this is one of its processes."""
     clock = Clock()
     if only_plan and timings:
         raise UserError("--timings means nothing with --plan, which does nothing: leave it out")
@@ -148,6 +148,7 @@ def perform(
     available(system)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         context = Local(Path(scratch), **machine | ({} if on is None else {"device": None}))  # it lies elsewhere
+        context.started = context.started if started is None else started
         try:
             if only_plan and table is not None:
                 show_plan(batch.plan_table(system, verb, table, given, out, context), as_json)
@@ -165,9 +166,11 @@ def perform(
                 clock.stage("run")
             elif on is not None:
                 with checked(system, verb, given, out, context) as (_, folder, _):
+                    device, threads = cluster.processor(given.get("recipe"), machine)
+                    cluster.check(on, device)
                     alone: dict[str, Any] = {"out": folder, "as_json": as_json, "timings": False, "only_plan": None}
                     run = partial(perform, system, verb, given, **alone, **machine)
-                    cluster.train(on, workers or 1, machine, run, folder)
+                    cluster.train(on, workers or 1, device, threads, run, folder, context.started)
                 clock.stage("run")
             else:
                 run_one(system, verb, given, out, context, as_json, clock)

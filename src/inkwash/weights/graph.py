@@ -82,8 +82,13 @@ def graphs_in(folder: Path) -> list[Path]:
 
 
 def default_threads() -> int:
-    """One, since the machine may be shared, unless the environment says otherwise."""
-    return int(os.environ.get("OMP_NUM_THREADS", "1"))
+    """One, since the machine may be shared, unless the environment says otherwise; of a list, as OpenMP takes it, the
+    first."""
+    text = os.environ.get("OMP_NUM_THREADS") or "1"
+    first = text.partition(",")[0].strip()
+    if not first.isdecimal() or int(first) == 0:
+        raise UserError(f"OMP_NUM_THREADS={text[:60]} in the environment: a whole number from 1 is needed")
+    return int(first)
 
 
 def fastest(folders: Iterable[Path], device: str, precision: str) -> str:
