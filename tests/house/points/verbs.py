@@ -35,7 +35,8 @@ def evaluate(requests, context):
 
 
 def measure(ask, model, context):
-    points = {"model": model.draw(range(ask.count)), "noise": np.random.default_rng(0).normal(size=(ask.count, 2))}
+    drawn = np.concatenate([*context.map(lambda seed: model.draw([seed]), range(ask.count))])
+    points = {"model": drawn, "noise": np.random.default_rng(0).normal(size=(ask.count, 2))}
     off = {name: abs(np.linalg.norm(x, axis=1) - model.radius) for name, x in points.items()}
     rows = [report.row("off", x.mean(), report.bootstrap(x), len(x), source=name) for name, x in off.items()]
     return report.Report(title="How far points lie from the circle.", system="points", seeds=[0], rows=rows)
