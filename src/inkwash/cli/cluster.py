@@ -136,11 +136,10 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
     waiting, hashes = list(rows), dict[tuple[str | None, ...], str | None]()
     if not waiting:
         return
-    lacking = set(range(len(waiting)))
     with connected(on) as ray, _gone(ray, on):
         files = {sha: ray.put(path.read_bytes()) for sha, path in inputs(waiting, context).items()}
-        for place, made, notes in _stream(ray, partial(make_packed, verb), machine, waiting, files):
-            lacking.remove(place)
+        stream = _stream(ray, partial(make_packed, verb), machine, waiting, files)
+        for done, (place, made, notes) in enumerate(stream, 1):
             row = waiting[place]
             for note in notes:
                 context.tell(note)
@@ -151,9 +150,7 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
             if outcome.error is None and hashes.setdefault(names, outcome.hash) != outcome.hash:
                 raise another_model(names[0])
             yield outcome._replace(row=row, results=unpack(outcome.results, contents, context.folder))
-            context.tell(Progress(len(waiting) - len(lacking), len(waiting)))
-    if lacking:
-        raise UserError(f"--on {on}: {len(lacking)} rows did not come back: the same command makes them")
+            context.tell(Progress(done, len(waiting)))
 
 
 @contextmanager
@@ -174,10 +171,8 @@ class Spread(Local):
         self.on, self.machine = on, machine
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        items, found, following = list(items), dict[int, Any](), 0
+        found, following = dict[int, Any](), 0
         self.expected = ""  # of one machine
-        if not items:
-            return
         with connected(self.on) as ray, _gone(ray, self.on):
             work = partial(apply, ray.put(by_name(function, self.models)))
             for place, value, notes in _stream(ray, work, self.machine, items, {}):
@@ -189,8 +184,6 @@ class Spread(Local):
                 while following in found:
                     yield found.pop(following)
                     following += 1
-        if following < len(items):
-            raise UserError(f"--on {self.on}: not all came back: give the same command again")
 
 
 def by_name(function: Callable[[Any], Any], models: dict[str, Any]) -> bytes:
@@ -228,9 +221,10 @@ def another_model(name: str | None) -> UserError:
 
 
 def _stream(
-    ray: Any, work: Callable[[Any, Any], Any], machine: dict[str, Any], items: list[Any], files: dict[str, Any]
+    ray: Any, work: Callable[[Any, Any], Any], machine: dict[str, Any], items: Iterable[Any], files: dict[str, Any]
 ) -> Iterator[tuple[int, Any, list[Note]]]:
-    """The places of all items, and what `Maker.make` returns of them, in the order in which they are made."""
+    """The places of all items, and what `Maker.make` returns of them, in the order in which they are made. UserError
+    if any do not come back."""
     from ray import data
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -250,9 +244,10 @@ def _stream(
         "begun": ray.remote(num_cpus=0, scheduling_strategy=here)(Begun).remote(),
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
-    per_block = max(1, min(BLOCK, len(items) // (4 * actors)))
     pickled = [{"item": pickle.dumps(pair)} for pair in enumerate(items)]
-    source = data.from_items(pickled, override_num_blocks=-(-len(items) // per_block))
+    lacking = len(pickled)
+    per_block = max(1, min(BLOCK, lacking // (4 * actors)))
+    source = data.from_items(pickled, override_num_blocks=-(-lacking // per_block))
     del pickled  # which lie in the object store now
     made = source.map_batches(
         Maker,
@@ -266,6 +261,9 @@ def _stream(
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
             yield pickle.loads(value.as_py())
+            lacking -= 1
+    if lacking:
+        raise UserError(f"{lacking} did not come back from the cluster: the same command makes them")
 
 
 def inputs(rows: Iterable[Row], context: Local) -> dict[str, Path]:

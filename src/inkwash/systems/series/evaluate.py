@@ -64,11 +64,11 @@ def evaluate(
     steps: int | None = None,
     progress: Progress | None = None,
     alone: bool = False,
-    map: Map = map,
+    map_windows: Map = map,
 ) -> Report:
     """Scores of a forecaster that was trained on what lies before the first window, and of those of `baseline_rules`,
     with the paired comparison to each by the crps_sum of each window. alone: the diffusion model, without the experts
-    that it was combined with. map: as a `Context` has it, of the windows."""
+    that it was combined with. map_windows: the `map` of a `Context`."""
     config = forecaster.config
     truth = truths(series, starts, horizon, config.history)
     values = transforms.fill_gaps(series.values.to_numpy(np.float64))
@@ -85,11 +85,13 @@ def evaluate(
         }, seconds
 
     found = list[tuple[dict[str, np.ndarray], float]]()
-    for each in map(forecast, range(len(starts))):
+    for each in map_windows(forecast, range(len(starts))):
         found.append(each)
         if progress is not None:
             progress(len(found), len(starts))
-    forecasts = {name: np.concatenate([paths[name] for paths, _ in found]) for name in (MODEL, *rules)}
+    forecasts = {  # in one layout, wherever they were made: sums hang on it in their last digits
+        name: np.ascontiguousarray(np.concatenate([paths[name] for paths, _ in found])) for name in (MODEL, *rules)
+    }
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
