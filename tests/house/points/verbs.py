@@ -15,9 +15,8 @@ def limits(folder):
 def scatter(requests, context):
     for of, ask in enumerate(map(seeded, requests)):
         model, seeds = context.model(ask.model), [child_seed(ask.seed, i) for i in range(ask.count)]
-        points = model.draw(seeds, ask.sampler, ask.steps)
-        if ask.shift is not None:
-            points = points + np.loadtxt(context.open(ask.shift), delimiter=",")
+        shift = 0 if ask.shift is None else np.loadtxt(context.open(ask.shift), delimiter=",")
+        points = model.draw(seeds, ask.sampler, ask.steps) + shift
         files = {ending: context.folder / f"{of}{ending}" for ending in (".png", ".csv")}
         picture = np.where(np.histogram2d(*points.T, 64, [[-8, 8]] * 2)[0], 0, 255).astype(np.uint8)
         made_by = recipe("points", "scatter", ask, model, context)
