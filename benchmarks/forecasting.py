@@ -27,7 +27,7 @@ from common import QUICK, ROOT
 from inkwash.systems.report import Row
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_rolling_archive
-from inkwash.systems.series.evaluate import baseline_paths, paired_comparison, truths
+from inkwash.systems.series.evaluate import baseline_rules, paired_comparison, truths
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.train import default_settings, fit_network, new_forecaster
 from inkwash.training.settings import Settings
@@ -222,8 +222,10 @@ def simulated(report: Report, name: str, seed: int) -> None:
 
 
 def drawn_simply(series: Series, starts: list[int], horizon: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-    found = baseline_paths(series, starts[0], starts, horizon, SAMPLES, seed)
-    return np.stack(list(found.values())), {"names": list(found)}
+    values = transforms.fill_gaps(series.values.to_numpy(np.float64))
+    rules = baseline_rules(series, values, starts[0], horizon)
+    found = [baselines.rolling_forecasts(rule, values, starts, horizon, SAMPLES, seed) for rule in rules.values()]
+    return np.stack(found), {"names": list(rules)}
 
 
 def timed(draw: Callable[[], np.ndarray], truth: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

@@ -14,11 +14,13 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from inkwash.cli import cluster, main, verbs
+from inkwash.errors import UserError
 from inkwash.systems import systems
 from inkwash.systems.base import Result
 from tests.house import path_with_points
@@ -211,6 +213,27 @@ def test_a_row_that_kills_its_process_is_said_and_the_others_are_made(inkwash, n
 
 
 @needs_ray
+def test_an_evaluation_is_that_of_one_process(inkwash, model, nodes, place):
+    inkwash("evaluate", model, "--count", 60, "-o", "alone")
+    inkwash("evaluate", model, "--count", 60, "-o", "many", "--on", nodes.address)
+    alone, many = (json.loads((place / folder / "report.json").read_text()) for folder in ("alone", "many"))
+    assert many["rows"] == alone["rows"] and {row["n"] for row in many["rows"]} == {60}
+    out, said = inkwash("evaluate", model, "-o", "many", "--on", "ray://127.0.0.1:1", code=2)
+    assert (
+        not out
+        and "--on ray://127.0.0.1:1: " in said
+        and json.loads((place / "many/report.json").read_text()) == many
+    )
+
+
+@needs_ray
+def test_a_case_of_a_process_that_dies_is_begun_again_but_not_for_ever(start, nodes):
+    squares = Path(__file__).with_name("cluster_map.py")
+    assert start(squares, nodes.address, 1).communicate()[0] == "True False\n"
+    assert "UserError: its process died 3 times" in start(squares, nodes.address, 9).communicate()[1]
+
+
+@needs_ray
 def test_a_training_is_that_of_torchrun_though_a_node_dies(start, nodes, place):
     (place / "long.toml").write_text(RECIPE.replace("steps = 30", "steps = 100"))
     process = start("-m", "inkwash", "train", "long.toml", "--out", "on-ray", "--on", nodes.address, "--workers", 2)
@@ -325,6 +348,15 @@ def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path, monkeypatch, caps
     assert main(["generate", "--csv", "rows.csv", "--on", "ray://127.0.0.1:1"]) == 2
     said = capsys.readouterr().err
     assert "--on ray://127.0.0.1:1: " in said and "ray start" in said and os.listdir() == ["rows.csv"]
+
+
+def test_models_go_by_name_and_must_be_the_same_there(tmp_path):
+    pytest.importorskip("ray")
+    here, there, other = (SimpleNamespace(hash=hash, scale=scale) for hash, scale in (("a", 1), ("a", 2), ("b", 3)))
+    content = cluster.by_name(lambda x: x * here.scale, {"mine": here})
+    assert cluster.Unpickler(content, SimpleNamespace(model={"mine": there}.get)).load()(5) == 10
+    with pytest.raises(UserError, match="mine: another model of this name lies on one of the machines"):
+        cluster.Unpickler(content, SimpleNamespace(model={"mine": other}.get)).load()
 
 
 def test_results_go_from_one_folder_to_another(tmp_path):

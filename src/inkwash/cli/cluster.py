@@ -1,4 +1,5 @@
-"""`--on ray`: the rows of a table, or the processes of a training, on the machines of a Ray cluster."""
+"""`--on ray`: the rows of a table, the cases of an evaluation, or the processes of a training, on the machines of a
+Ray cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ from inkwash.training.distributed import ProcessGone, rank
 from inkwash.training.recipe import read_toml
 
 RESTARTS = 10  # of a training whose processes die
-TRIES = 3  # of a row with which its process dies
+TRIES = 3  # of a row, or a case, with which its process dies
 # of the machine's own names: 127.0.0.1 would become its network's address
 ALONE: dict[str, Any] = {"_node_ip_address": "127.0.0.2"} if sys.platform == "linux" else {}
 SHORT = "/tmp" if sys.platform == "darwin" else None  # a socket's path has a hundred bytes at most
@@ -171,24 +172,21 @@ def make_rows(on: str, verb: Verb, context: Local, machine: dict[str, Any], rows
     waiting, hashes = list(rows), dict[tuple[str | None, ...], str | None]()
     if not waiting:
         return
-    lacking = set(range(len(waiting)))
     with connected(on) as ray, _gone(ray, on):
-        for place, outcome, contents, notes in _stream(ray, verb, context, machine, waiting):
-            lacking.remove(place)
+        files = {sha: ray.put(path.read_bytes()) for sha, path in inputs(waiting, context).items()}
+        stream = _stream(ray, partial(make_packed, verb), machine, waiting, files)
+        for done, (place, made, notes) in enumerate(stream, 1):
             row = waiting[place]
             for note in notes:
                 context.tell(note)
-            if isinstance(outcome, Exception):
-                raise outcome
+            if isinstance(made, Exception) and not isinstance(made, UserError):
+                raise made
+            outcome, contents = (Outcome(row, error=made), {}) if isinstance(made, UserError) else made
             names = tuple(getattr(row.request, option, None) for option in ("model", "refiner"))
             if outcome.error is None and hashes.setdefault(names, outcome.hash) != outcome.hash:
-                raise UserError(
-                    f"{names[0]}: another model of this name lies on one of the machines: make them the same"
-                )
+                raise another_model(names[0])
             yield outcome._replace(row=row, results=unpack(outcome.results, contents, context.folder))
-            context.tell(Progress(len(waiting) - len(lacking), len(waiting)))
-    if lacking:
-        raise UserError(f"--on {on}: {len(lacking)} rows did not come back: the same command makes them")
+            context.tell(Progress(done, len(waiting)))
 
 
 @contextmanager
@@ -201,10 +199,68 @@ def _gone(ray: Any, on: str) -> Iterator[None]:
         raise UserError(f"--on {on}: {why}; what is made stays, and the same command goes on") from None
 
 
+class Spread(Local):
+    """The `Context` of a command whose `map` the actors of a cluster do."""
+
+    def __init__(self, on: str, folder: Path, machine: dict[str, Any]) -> None:
+        super().__init__(folder, **machine | {"device": None})  # which lies elsewhere
+        self.on, self.machine = on, machine
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        found, following = dict[int, Any](), 0
+        self.expected = ""  # of one machine
+        with connected(self.on) as ray, _gone(ray, self.on):
+            work = partial(apply, ray.put(by_name(function, self.models)))
+            for place, value, notes in _stream(ray, work, self.machine, items, {}):
+                for note in notes:
+                    self.tell(note)
+                if isinstance(value, Exception):
+                    raise value
+                found[place] = value
+                while following in found:
+                    yield found.pop(following)
+                    following += 1
+
+
+def by_name(function: Callable[[Any], Any], models: dict[str, Any]) -> bytes:
+    """The function as pickle has it, but for its models: where it is done they are loaded by their names, on the
+    device and by the runtime there."""
+    from ray import cloudpickle
+
+    names = {id(model): name for name, model in models.items()}
+
+    class Pickler(cloudpickle.CloudPickler):
+        def persistent_id(self, value: Any) -> tuple[str, str | None] | None:
+            return (names[id(value)], value.hash) if id(value) in names else None
+
+    pickler: Any = Pickler
+    pickler(content := io.BytesIO()).dump(function)
+    return content.getvalue()
+
+
+class Unpickler(pickle.Unpickler):
+    """Of what `by_name` has pickled."""
+
+    def __init__(self, content: bytes, context: Local) -> None:
+        super().__init__(io.BytesIO(content))
+        self.context = context
+
+    def persistent_load(self, name_and_hash: Any) -> Any:
+        name, hash = name_and_hash
+        if (model := self.context.model(name)).hash != hash:
+            raise another_model(name)
+        return model
+
+
+def another_model(name: str | None) -> UserError:
+    return UserError(f"{name}: another model of this name lies on one of the machines: make them the same")
+
+
 def _stream(
-    ray: Any, verb: Verb, context: Local, machine: dict[str, Any], rows: list[Row]
-) -> Iterator[tuple[int, Outcome | Exception, dict[str, bytes], list[Note]]]:
-    """What `Maker.make` returns, of all rows."""
+    ray: Any, work: Callable[[Any, Any], Any], machine: dict[str, Any], items: Iterable[Any], files: dict[str, Any]
+) -> Iterator[tuple[int, Any, list[Note]]]:
+    """The places of all items, and what `Maker.make` returns of them, in the order in which they are made. UserError
+    if any do not come back."""
     from ray import data
 
     from inkwash.weights.graph import default_threads
@@ -217,17 +273,18 @@ def _stream(
     ((name, count),) = wanted.items()
     actors = max(1, int(ray.cluster_resources()[name] // count))
     maker = {
-        "verb": verb,
+        "work": work,
         "machine": machine,
-        "files": {sha: ray.put(path.read_bytes()) for sha, path in inputs(rows, context).items()},
+        "files": files,
         "folder": os.getcwd(),
         "begun": _here(ray)(Begun).remote(),  # dies with us alone
         "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     }
-    per_block = max(1, min(BLOCK, len(rows) // (4 * actors)))
-    items = [{"row": pickle.dumps((place, row))} for place, row in enumerate(rows)]
-    source = data.from_items(items, override_num_blocks=-(-len(items) // per_block))
-    del items  # which lie in the object store now
+    pickled = [{"item": pickle.dumps(pair)} for pair in enumerate(items)]
+    lacking = len(pickled)
+    per_block = max(1, min(BLOCK, lacking // (4 * actors)))
+    source = data.from_items(pickled, override_num_blocks=-(-lacking // per_block))
+    del pickled  # which lie in the object store now
     made = source.map_batches(
         Maker,
         batch_size=1,  # None, a whole block, is refused with GPUs
@@ -240,6 +297,9 @@ def _stream(
     for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         for value in batch["made"]:
             yield pickle.loads(value.as_py())
+            lacking -= 1
+    if lacking:
+        raise UserError(f"{lacking} did not come back from the cluster: the same command makes them")
 
 
 def _here(ray: Any) -> Any:
@@ -270,6 +330,7 @@ class Remote(Local):
     def __init__(self, folder: Path, files: dict[str, Any], machine: dict[str, Any]) -> None:
         super().__init__(folder, **machine)
         self.inputs, self.files, self.notes = folder.with_name("inputs"), files, list[Note]()
+        self.mapped: Callable[[Any], Any] | None = None
 
     def tell(self, event: Progress | Preview | Note) -> None:
         if isinstance(event, Note):
@@ -302,7 +363,7 @@ class Remote(Local):
 
 
 class Begun:
-    """How often each row was begun, of those that are not done: with a row that kills its process all others of its
+    """How often each item was begun, of those that are not done: with one that kills its process all others of its
     block are begun anew, too, and done."""
 
     def __init__(self) -> None:
@@ -317,11 +378,11 @@ class Begun:
 
 
 class Maker:
-    """An actor's work: rows by a verb, with models that stay warm."""
+    """An actor's work, of (context, item), with models that stay warm."""
 
     def __init__(
         self,
-        verb: Verb,
+        work: Callable[[Remote, Any], Any],
         machine: dict[str, Any],
         files: dict[str, Any],
         folder: str,
@@ -332,39 +393,50 @@ class Maker:
         with suppress(OSError):  # where the machines share no folders
             os.chdir(folder)
         self.begun = begun
-        self.verb, self.scratch = verb, TemporaryDirectory(prefix="inkwash-")
+        self.work, self.scratch = work, TemporaryDirectory(prefix="inkwash-")
         (results := Path(self.scratch.name, "results")).mkdir()
         self.context = Remote(results, files, machine)
 
     def __call__(self, batch: Any) -> Any:
         import pyarrow
 
-        rows = (pickle.loads(value.as_py()) for value in batch["row"])
-        made = [pickle.dumps((place, *self.make(place, row))) for place, row in rows]
+        items = (pickle.loads(value.as_py()) for value in batch["item"])
+        made = [pickle.dumps((place, *self.make(place, item))) for place, item in items]
         return pyarrow.table({"made": pyarrow.array(made, pyarrow.large_binary())})
 
-    def make(self, place: int, row: Row) -> tuple[Outcome | Exception, dict[str, bytes], list[Note]]:
-        """What a row came to, the content of its files, and what is to be said."""
+    def make(self, place: int, item: Any) -> tuple[Any, list[Note]]:
+        """What the work makes of an item, or its error, and what is to be said."""
         import ray
 
         notes = self.context.notes = list[Note]()
         if ray.get(self.begun.begin.remote(place)) > TRIES:
-            return (
-                Outcome(row, error=UserError(f"its process died {TRIES} times, for want of memory perhaps")),
-                {},
-                [],
-            )
+            return UserError(f"its process died {TRIES} times, for want of memory perhaps"), []
         try:
-            outcome = make_row(self.verb, self.context, row)
-            results, contents = pack(outcome.results, self.context.folder)
-            return outcome._replace(results=results), contents, notes
-        except Exception as error:  # as on one machine, it ends all; the driver says it
+            return self.work(self.context, item), notes
+        except Exception as error:  # as on one machine, one that is no UserError ends all; the driver says it
             error.add_note(traceback.format_exc())
-            return error, {}, notes
+            return error, notes
         finally:
             empty(self.context.folder)
             shutil.rmtree(self.context.inputs, ignore_errors=True)
             self.begun.done.remote(place)
+
+
+def make_packed(verb: Verb, context: Remote, row: Row) -> tuple[Outcome, dict[str, bytes]]:
+    """What a row came to, and the content of its files."""
+    outcome = make_row(verb, context, row)
+    results, contents = pack(outcome.results, context.folder)
+    return outcome._replace(results=results), contents
+
+
+def apply(function: Any, context: Remote, item: Any) -> Any:
+    """What a function that `by_name` has pickled says of an item; it is unpickled once an actor."""
+    import ray
+
+    if context.mapped is None:
+        context.mapped = Unpickler(ray.get(function), context).load()
+        context.notes.clear()  # on its models, which the command has said already
+    return context.mapped(item)
 
 
 def pack(results: list[Result] | None, folder: Path) -> tuple[list[Result] | None, dict[str, bytes]]:

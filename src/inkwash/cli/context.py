@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -65,6 +66,9 @@ class Local(Console):
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         return self.paths[file]
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
 
     def file(self, path: Path, option: Option) -> File | tuple[File, ...]:
         """The value of an option for the file, or the folder, at this path. UserError for one that is not there."""

@@ -84,6 +84,7 @@ def command(system: System, verb: Verb) -> Callable[..., None]:
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in OPTIONAL or key in verb.takes}
     more |= {} if verb.lasting else {"table": BATCH, "on": ON}
+    more |= {"on": ON} if verb.maps else {}
     more |= {"on": ON, "workers": WORKERS} if issubclass(verb.request, Train) else {}
     more |= {"sprite": SPRITE} if verb.sprite else {}
     if not verb.plan:
@@ -147,7 +148,7 @@ def perform(
         raise UserError("--workers means nothing without --on: torchrun starts as many as it is told")
     available(system)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
-        context = Local(Path(scratch), **machine | ({} if on is None else {"device": None}))  # it lies elsewhere
+        context = Local(Path(scratch), **machine) if on is None else cluster.Spread(on, Path(scratch), machine)
         context.started = context.started if started is None else started
         try:
             if only_plan and table is not None:
@@ -164,7 +165,7 @@ def perform(
                     make = partial(cluster.make_rows, on, verb, context, machine)
                 batch.run_table(system, verb, table, given, out, context, as_json, make)
                 clock.stage("run")
-            elif on is not None:
+            elif on is not None and not verb.maps:
                 with checked(system, verb, given, out, context) as (_, folder, _):
                     device, threads = cluster.processor(given.get("recipe"), machine)
                     cluster.check(on, device)

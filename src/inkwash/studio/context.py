@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,9 @@ class JobContext:
         for one in file:
             self._link(one, path / one.name)
         return path
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
 
     def _link(self, file: File, path: Path) -> None:
         row = self.store.upload_of(file.sha256, self.job.user_id)

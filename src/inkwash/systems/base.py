@@ -244,6 +244,11 @@ class Context(Monitor, Protocol):
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the content of a file, or of a folder, lies."""
 
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """What the function returns of each item, in their order: one after the other, or spread over a cluster, to
+        which it goes once with all that it holds, of the context's models their names. It depends on nothing but its
+        item and what it holds, and changes nothing."""
+
 
 class Limit(NamedTuple):
     """What a model says of an option: which of the verb's values it has, what it takes if none is given; or that it
@@ -279,6 +284,7 @@ class Verb(NamedTuple):
     endings  of the file that is a result, where it can be told before; by its option `format`, if it has one
     sprite   "module:function", ([(name, request)], context) -> Result: the rows of a table in one SVG
     takes    of --out and what a `Context` says of the machine, what means something to it; nothing else can be asked
+    maps     its work is the context's `map`, which `--on` spreads over a cluster
     """
 
     request: type[Request]
@@ -290,6 +296,7 @@ class Verb(NamedTuple):
     endings: tuple[str, ...] = ()
     sprite: str = ""
     takes: tuple[str, ...] = ("out", "device", "precision", "runtime", "threads")
+    maps: bool = False
 
 
 EVALUATE: dict[str, Any] = {"lasting": True, "out": "out/evaluate"}  # how the verb `evaluate` is run, in every system

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from inkwash.errors import UserError
+from inkwash.progress import Progress
 from inkwash.systems.base import Context, File, Result
 from inkwash.weights.files import atomic, check_ours
 from inkwash.weights.shipped import reference
@@ -177,6 +178,27 @@ def names_of(request: Any) -> list[str]:
     """What the models are called in the table: those of one name, which lie elsewhere, by their number, too."""
     names = [reference(name) for name in (request.model, *request.beside)]
     return [f"{name} ({i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def ask_each(
+    sources: Sequence[Any], cases: Iterable[Any], count: int, context: Context
+) -> tuple[dict[str, list[Any]], dict[str, float]]:
+    """What each source, which has a `name` and an `answer`, says of each of so many cases, and the seconds that it
+    took; by its name."""
+
+    def ask(case: Any) -> list[tuple[Any, float]]:
+        found = []
+        for source in sources:
+            clock = time.process_time()
+            found.append((source.answer(case), time.process_time() - clock))
+        return found
+
+    asked = list[list[tuple[Any, float]]]()
+    for found in context.map(ask, cases):
+        asked.append(found)
+        context.tell(Progress(len(asked), count))
+    answers = {source.name: [found[i][0] for found in asked] for i, source in enumerate(sources)}
+    return answers, {source.name: sum(found[i][1] for found in asked) for i, source in enumerate(sources)}
 
 
 def evaluate(

@@ -12,7 +12,7 @@ SYSTEM = System(
     verbs={
         "scatter": Verb(request.Scatter, "points.verbs:scatter", "points.verbs:limits", endings=(".png",)),
         "train": Verb(Train, "points.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, "points.verbs:evaluate", **EVALUATE),
+        "evaluate": Verb(request.Evaluate, "points.verbs:evaluate", maps=True, **EVALUATE),
         "tune": Verb(Tune, "inkwash.systems.tune:tune", **TUNE),
     },
     load="points.model:Points.load",

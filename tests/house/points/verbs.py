@@ -15,9 +15,8 @@ def limits(folder):
 def scatter(requests, context):
     for of, ask in enumerate(map(seeded, requests)):
         model, seeds = context.model(ask.model), [child_seed(ask.seed, i) for i in range(ask.count)]
-        points = model.draw(seeds, ask.sampler, ask.steps)
-        if ask.shift is not None:
-            points = points + np.loadtxt(context.open(ask.shift), delimiter=",")
+        shift = 0 if ask.shift is None else np.loadtxt(context.open(ask.shift), delimiter=",")
+        points = model.draw(seeds, ask.sampler, ask.steps) + shift
         files = {ending: context.folder / f"{of}{ending}" for ending in (".png", ".csv")}
         picture = np.where(np.histogram2d(*points.T, 64, [[-8, 8]] * 2)[0], 0, 255).astype(np.uint8)
         made_by = recipe("points", "scatter", ask, model, context)
@@ -35,7 +34,8 @@ def evaluate(requests, context):
 
 
 def measure(ask, model, context):
-    points = {"model": model.draw(range(ask.count)), "noise": np.random.default_rng(0).normal(size=(ask.count, 2))}
+    drawn = np.concatenate([*context.map(lambda seed: model.draw([seed]), range(ask.count))])
+    points = {"model": drawn, "noise": np.random.default_rng(0).normal(size=(ask.count, 2))}
     off = {name: abs(np.linalg.norm(x, axis=1) - model.radius) for name, x in points.items()}
     rows = [report.row("off", x.mean(), report.bootstrap(x), len(x), source=name) for name, x in off.items()]
     return report.Report(title="How far points lie from the circle.", system="points", seeds=[0], rows=rows)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.systems import report
 from inkwash.systems.base import options
@@ -10,6 +11,7 @@ from inkwash.systems.detection import evaluate as module
 from inkwash.systems.detection.data import read_data
 from inkwash.systems.detection.evaluate import measure, regions
 from inkwash.systems.detection.request import Evaluate
+from tests.spread import spread
 from tests.systems.detection.toy import Notes, folder, model
 
 pytest.importorskip("pycocotools")
@@ -46,6 +48,13 @@ def test_sources_and_rows(tmp_path):
     assert (
         "maxDets 100" in report.title and report.model["steps"] == 2 and report.data["split"].startswith("4 pictures")
     )
+
+
+def test_the_report_is_the_same_wherever_a_picture_is_searched(tmp_path, monkeypatch):
+    data, made, other = folder(tmp_path / "data", 4), model(), model(engine="fcos")
+    alone, _ = run(tmp_path, data, made, other, steps=2)
+    monkeypatch.setattr(Local, "map", spread)
+    assert run(tmp_path, data, made, other, steps=2)[0].rows == alone.rows
 
 
 def test_max_dets_grow_with_the_boxes_that_are_asked_for(tmp_path):

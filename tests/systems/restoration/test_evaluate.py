@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pytest
 
+from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.report import Report
 from inkwash.systems.restoration import evaluate as module
 from inkwash.systems.restoration.data import read_pictures
 from inkwash.systems.restoration.request import EvaluateEditor, EvaluateUpscaler
+from tests.spread import spread
 from tests.systems.restoration.toy import Notes, editor, folder, picture, upscaler
 
 pytest.importorskip("skimage")
@@ -44,6 +46,14 @@ def value(report, metric, source, **keys):
         if (row["metric"], row["source"]) == (metric, source) and all(row.get(k) == v for k, v in keys.items())
     ]  # fmt: skip
     return found["value"]
+
+
+@pytest.mark.parametrize("make", [upscaler, editor])
+def test_the_report_is_the_same_wherever_a_square_is_drawn(tmp_path, monkeypatch, make):
+    made = make()
+    alone, _ = run(tmp_path, made)
+    monkeypatch.setattr(Local, "map", spread)
+    assert run(tmp_path, made)[0].rows == alone.rows
 
 
 def test_pictures_that_the_model_has_seen_are_in_no_table(tmp_path):

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.report import Report
 from inkwash.systems.segmentation import evaluate as module
 from inkwash.systems.segmentation.data import read_data
 from inkwash.systems.segmentation.request import Evaluate
+from tests.spread import spread
 from tests.systems.segmentation.cells import cells, folder, save
 from tests.systems.segmentation.toy import Notes, model
 
@@ -32,6 +34,14 @@ def value(report, metric, source, pictures="all"):
         row for row in report.rows if (row["metric"], row["source"], row["pictures"]) == (metric, source, pictures)
     ]
     return found
+
+
+def test_the_report_is_the_same_wherever_a_picture_is_scored(tmp_path, monkeypatch):
+    folder(tmp_path / "data", 4)
+    made = model()
+    alone, _ = run(tmp_path, made, beside=("rival",))
+    monkeypatch.setattr(Local, "map", spread)
+    assert run(tmp_path, made, beside=("rival",))[0].rows == alone.rows
 
 
 def test_pictures_that_the_model_has_seen_are_in_no_table(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import warnings
 from dataclasses import asdict, replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,11 @@ from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_series
+from inkwash.systems.series.evaluate import evaluate
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.rollout import antithetic, hold_known
 from inkwash.systems.series.train import FAITHFUL, IMPROVED, fit_forecaster, fit_network, new_forecaster
+from tests.spread import spread
 
 
 def table(values, freq="D", names=None):
@@ -472,6 +476,16 @@ def test_a_series_without_a_value_is_refused_where_no_diffusion_model_does_it(sw
     for call in (simple.forecast, simple.impute):
         with pytest.raises(UserError, match="'x1' has no value at all: bring some"):
             call(empty, samples=2)
+
+
+def test_the_report_is_the_same_wherever_a_window_is_forecast(swinger, swing):
+    context = SimpleNamespace(models={"swinger": swinger}, model={"swinger": swinger}.get)
+    series = swinger.load_series(swing * [1, 100], {})
+    alone, spread_out = (
+        evaluate(swinger, series, [340, 360, 380], 20, 30, map_windows=map_windows)
+        for map_windows in (map, partial(spread, context))
+    )
+    assert spread_out.rows == alone.rows
 
 
 def test_windows_of_an_evaluation_have_a_history(swinger, swing):

@@ -16,7 +16,7 @@ SYSTEM = System(
     verbs={
         "detect": Verb(request.Detect, f"{__name__}.verbs:detect", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.Train, f"{__name__}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(Export, f"{__name__}.export:export", **EXPORT),
         "convert": Verb(request.Convert, f"{__name__}.verbs:convert", takes=("out",)),
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,14 +10,14 @@ import numpy as np
 
 from inkwash.codecs.picture_files import Array, normalised
 from inkwash.errors import UserError
-from inkwash.progress import Note, Progress
+from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, idle
 from inkwash.systems.detection.data import Example, page_of, read_data
 from inkwash.systems.detection.metrics import MAX_DETS, Judge
 from inkwash.systems.detection.model import Detection, DetectionModel
 from inkwash.systems.detection.request import Evaluate
-from inkwash.systems.report import Report, Row, bootstrap, calibration_error, names_of, reliability, row
+from inkwash.systems.report import Report, Row, ask_each, bootstrap, calibration_error, names_of, reliability, row
 from inkwash.systems.splits import unseen
 
 REGIONS = "Otsu's regions"
@@ -54,14 +53,10 @@ def measure(request: Evaluate, model: DetectionModel, context: Context) -> Repor
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]
     sources.append(Source(REGIONS, lambda page: regions(page, model.config["common"]), False))
     max_dets = max(MAX_DETS, *(request.boxes or one.config["boxes"] for one in models.values()))
-    rows, seconds = list[Row](), dict[str, float]()
-    for number, source in enumerate(sources):
-        clock, found = time.process_time(), []
-        for done, example in enumerate(examples):
-            found.append(source.answer(page_of(example)))
-            context.tell(Progress(number * len(examples) + done + 1, len(sources) * len(examples), source.name))
-        seconds[source.name] = time.process_time() - clock
-        rows += rows_of(found, examples, model.classes, source, max_dets)
+    answers, seconds = ask_each(sources, map(page_of, examples), len(examples), context)
+    rows = [
+        row for source in sources for row in rows_of(answers[source.name], examples, model.classes, source, max_dets)
+    ]
     context.folder.mkdir(parents=True, exist_ok=True)
     return Report(
         title=title(max_dets),

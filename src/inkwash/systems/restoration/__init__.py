@@ -21,7 +21,7 @@ UPSCALING = System(
     verbs={
         "upscale": Verb(request.Upscale, f"{__name__}.verbs:upscale", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.TrainUpscaler, f"{__name__}.verbs:train_upscaler", **TRAIN),
-        "evaluate": Verb(request.EvaluateUpscaler, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "evaluate": Verb(request.EvaluateUpscaler, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(Export, f"{__name__}.export:export_upscaler", **EXPORT),
     },
     load=f"{__name__}.upscaler:Upscaler.load",
@@ -38,7 +38,7 @@ EDITING = System(
     verbs={
         "edit": Verb(request.Edit, f"{__name__}.verbs:edit", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.TrainEditor, f"{__name__}.verbs:train_editor", **TRAIN),
-        "evaluate": Verb(request.EvaluateEditor, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "evaluate": Verb(request.EvaluateEditor, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(Export, f"{__name__}.export:export_editor", **EXPORT),
     },
     load=f"{__name__}.editor:Editor.load",

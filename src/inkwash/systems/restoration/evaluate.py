@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -13,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.progress import Note, Progress
+from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context
-from inkwash.systems.report import Report, Row, bootstrap, names_of, row
+from inkwash.systems.report import Report, Row, ask_each, bootstrap, names_of, row
 from inkwash.systems.restoration import metrics
 from inkwash.systems.restoration.data import Example, read_pictures, square
 from inkwash.systems.restoration.degradations import TASKS, make_small
@@ -67,14 +66,8 @@ def measure(request: Any, model: RestorationModel, context: Context) -> Report:
     else:
         made, figures = list(editing_cases(model, truths, request.seed)), editing_figures
         sources += fills()
-    rows, seconds = list[Row](), dict[str, float]()
-    for number, source in enumerate(sources):
-        clock, answers = time.process_time(), []
-        for done, case in enumerate(made, 1):
-            answers.append(source.answer(case))
-            context.tell(Progress(number * len(made) + done, len(sources) * len(made), source.name))
-        seconds[source.name] = time.process_time() - clock
-        rows += rows_of(source.name, made, answers, figures)
+    answers, seconds = ask_each(sources, made, len(made), context)
+    rows = [row for name, found in answers.items() for row in rows_of(name, made, found, figures)]
     context.folder.mkdir(parents=True, exist_ok=True)
     return Report(
         title=TITLE,
@@ -136,13 +129,14 @@ def squares(examples: Sequence[Example], side: int, zoom: float, seed: int) -> l
 
 
 def ask(model: RestorationModel, request: Any, case: Case) -> Array:
-    """Samples of a model; a plain one has one answer."""
+    """Samples of a model, in one layout wherever they were made; a plain one has one answer."""
     samples = 1 if model.config["engine"] == "plain" else request.samples or SAMPLES
     if isinstance(model, Upscaler):
-        return model.upscale(case.source, samples, case.seed, request.steps, noise_level=request.noise_level)
+        how = samples, case.seed, request.steps
+        return np.ascontiguousarray(model.upscale(case.source, *how, noise_level=request.noise_level))
     assert isinstance(model, Editor)
     hole = None if case.hole is None else case.hole.astype(float)
-    return model.redraw(case.source, hole, samples, case.seed, request.steps).samples
+    return np.ascontiguousarray(model.redraw(case.source, hole, samples, case.seed, request.steps).samples)
 
 
 def upscaling_cases(model: Upscaler, truths: Sequence[Array], seed: int) -> Iterator[Case]:
@@ -174,7 +168,7 @@ def seed_of(*key: int) -> int:
 
 
 def to_eight_bits(picture: Array) -> Array:
-    return (255 * picture.clip(0, 1)).round().astype(np.uint8)
+    return (255 * picture.clip(0, 1)).round().astype(np.uint8, order="C")
 
 
 def resampled(factor: int) -> list[Source]:

@@ -17,7 +17,7 @@ SYSTEM = System(
     verbs={
         "segment": Verb(request.Segment, f"{__name__}.verbs:segment", plan=f"{__name__}.limits:plan", **LIMITS),
         "train": Verb(request.Train, f"{__name__}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", **LIMITS, **EVALUATE),
+        "evaluate": Verb(request.Evaluate, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(request.Export, f"{__name__}.export:export", **EXPORT),
         "tune": Verb(request.Tune, f"{__name__}.verbs:tune", **LIMITS, **TUNE),
     },

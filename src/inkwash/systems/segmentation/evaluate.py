@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,10 +10,20 @@ import numpy as np
 
 from inkwash.codecs.picture_files import Array, is_grey, normalised
 from inkwash.errors import UserError
-from inkwash.progress import Note, Progress
+from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context
-from inkwash.systems.report import Report, Row, bootstrap, calibration_error, names_of, reliability, row, wilson
+from inkwash.systems.report import (
+    Report,
+    Row,
+    ask_each,
+    bootstrap,
+    calibration_error,
+    names_of,
+    reliability,
+    row,
+    wilson,
+)
 from inkwash.systems.segmentation import metrics
 from inkwash.systems.segmentation.calibration import entropy, sample_interval
 from inkwash.systems.segmentation.data import Example, read_data
@@ -50,7 +59,7 @@ class Source(NamedTuple):
     """Who is measured: what it says of an example."""
 
     name: str
-    answer: Callable[[Example], tuple[Segmentation, bool]]
+    answer: Callable[[Example], Any]
 
 
 def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Report:
@@ -62,16 +71,7 @@ def measure(request: Evaluate, model: SegmentationModel, context: Context) -> Re
     sources = [source for name, one in models.items() for source in sources_of(name, one, request)]
     if len(model.classes) == 1:
         sources.append(Source(OTSU, otsu))
-    scored: dict[str, list[Scored]] = {}
-    seconds: dict[str, float] = {}
-    for number, source in enumerate(sources):
-        clock = time.process_time()
-        scored[source.name] = []
-        for done, example in enumerate(examples):
-            found, sure = source.answer(example)
-            scored[source.name].append(score(found, example, len(model.classes), sure))
-            context.tell(Progress(number * len(examples) + done + 1, len(sources) * len(examples), source.name))
-        seconds[source.name] = time.process_time() - clock
+    scored, seconds = ask_each([scorer(one, len(model.classes)) for one in sources], examples, len(examples), context)
     grey = np.array([is_grey(example.picture) for example in examples])
     parts = {"all": np.ones(len(grey), bool)}
     if grey.any() and not grey.all():
@@ -164,6 +164,16 @@ def otsu(example: Example) -> tuple[Segmentation, bool]:
         labels, kinds, probability, probability, entropy(probability), labels[None], counts[None], areas[None], None
     )
     return found, False
+
+
+def scorer(source: Source, classes: int) -> Source:
+    """Says the figures of what a source says."""
+
+    def answer(example: Example) -> Scored:
+        found, sure = source.answer(example)
+        return score(found, example, classes, sure)
+
+    return Source(source.name, answer)
 
 
 def score(found: Segmentation, example: Example, classes: int, sure: bool) -> Scored:

@@ -32,7 +32,9 @@ SYSTEM = System(
             request.Impute, f"{__name__}.verbs:impute", endings=(".csv", "-quantiles.csv"), takes=MACHINE, **LIMITS
         ),
         "train": Verb(Train, f"{__name__}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, **LIMITS, **EVALUATE),
+        "evaluate": Verb(
+            request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, maps=True, **LIMITS, **EVALUATE
+        ),
         "tune": Verb(request.Tune, f"{__name__}.verbs:tune", takes=MACHINE, **LIMITS, **TUNE),
     },
     load=f"{__name__}.model:Forecaster.load",

@@ -90,11 +90,13 @@ def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: 
     steps, integrate = changes(history)
     moving = steps.std(0) > 0
     fitted = VAR(steps[:, moving]).fit(maxlags=5, ic="aic")
-    lags = max(fitted.k_ar, 1)
+    lags = fitted.k_ar  # none where AIC finds that nothing follows from the past
     sampled = np.zeros((samples, horizon, history.shape[1]))
     sampled[..., moving] = np.stack(
         [
-            fitted.simulate_var(steps=horizon + lags, initial_values=steps[-lags:, moving], rng=rng)[lags:]
+            fitted.simulate_var(steps=horizon + lags, initial_values=steps[len(steps) - lags :, moving], rng=rng)[
+                lags:
+            ]
             for _ in range(samples)
         ]
     )

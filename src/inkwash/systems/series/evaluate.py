@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -17,14 +17,13 @@ from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import seasonality
 
 Progress = Callable[[int, int], None]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 MODEL = "this model"
 
 
-def baseline_paths(
-    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0
-) -> dict[str, Any]:
-    """Paths of the forecasts that need no network, by name. What is chosen is chosen on the first `trained` steps."""
-    values = transforms.fill_gaps(series.values.to_numpy(np.float64))
+def baseline_rules(series: Series, values: np.ndarray, trained: int, horizon: int) -> dict[str, baselines.Forecast]:
+    """The forecasts that need no network, by name, of values without gaps (T, D). What is chosen is chosen on the
+    first `trained` steps."""
     random_walk, window = baselines.choose_random_walk(values[:trained], horizon)
     rules: dict[str, baselines.Forecast] = {
         "last value": baselines.last_value,
@@ -33,14 +32,11 @@ def baseline_paths(
     rules |= {
         f"random walk, window {w}": partial(baselines.random_walk, window=w) for w in baselines.WINDOWS if w != window
     }
-    if 1 < (season := seasonality(series.freq)) < starts[0]:
+    if 1 < (season := seasonality(series.freq)) < trained:
         rules[f"seasonal naive ({season} steps)"] = partial(baselines.seasonal_naive, season=season)
-    if find_spec("statsmodels") and (np.diff(values[: starts[0]], axis=0).std(0) > 0).sum() > 1:
+    if find_spec("statsmodels") and (np.diff(values[:trained], axis=0).std(0) > 0).sum() > 1:
         rules["vector autoregression"] = baselines.vector_autoregression
-    return {
-        name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
-        for name, rule in rules.items()
-    }
+    return rules
 
 
 def paired_comparison(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
@@ -68,16 +64,34 @@ def evaluate(
     steps: int | None = None,
     progress: Progress | None = None,
     alone: bool = False,
+    map_windows: Map = map,
 ) -> Report:
-    """Scores of a forecaster that was trained on what lies before the first window, and of those of `baseline_paths`,
+    """Scores of a forecaster that was trained on what lies before the first window, and of those of `baseline_rules`,
     with the paired comparison to each by the crps_sum of each window. alone: the diffusion model, without the experts
-    that it was combined with."""
+    that it was combined with. map_windows: the `map` of a `Context`."""
     config = forecaster.config
     truth = truths(series, starts, horizon, config.history)
-    clock = time.process_time()
-    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
-    seconds = time.process_time() - clock
-    forecasts = {MODEL: model_paths} | baseline_paths(series, starts[0], starts, horizon, samples, seed)
+    values = transforms.fill_gaps(series.values.to_numpy(np.float64))
+    rules = baseline_rules(series, values, starts[0], horizon)
+
+    def forecast(window: int) -> tuple[dict[str, np.ndarray], float]:
+        """Paths (1, S, H, D) by name, and the seconds that those of the model took."""
+        start, clock = [starts[window]], time.process_time()
+        own = forecaster.paths(series, start, horizon, samples, seed, sampler, steps, window=window, alone=alone)
+        seconds = time.process_time() - clock
+        return {MODEL: own} | {
+            name: baselines.rolling_forecasts(rule, values, start, horizon, samples, seed)
+            for name, rule in rules.items()
+        }, seconds
+
+    found = list[tuple[dict[str, np.ndarray], float]]()
+    for each in map_windows(forecast, range(len(starts))):
+        found.append(each)
+        if progress is not None:
+            progress(len(found), len(starts))
+    forecasts = {  # in one layout, wherever they were made: sums hang on it in their last digits
+        name: np.ascontiguousarray(np.concatenate([paths[name] for paths, _ in found])) for name in (MODEL, *rules)
+    }
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
@@ -87,7 +101,7 @@ def evaluate(
             "steps": config.steps if steps is None else steps,
         },
         seeds=[seed],
-        cpu_seconds={"to draw them": seconds},
+        cpu_seconds={"to draw them": sum(seconds for _, seconds in found)},
         rows=comparison(forecasts, truth),
     )
 

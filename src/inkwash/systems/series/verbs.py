@@ -247,6 +247,7 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
         return forecaster.evaluate(
             series, starts, request.seed,
             sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
+            map_windows=context.map,
         )  # fmt: skip
 
 
