@@ -53,6 +53,7 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
     require(f"--on {on}", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it mends is no news
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # by which a thread of Ray Data would start another Ray after its end
     how: dict[str, Any] = {"log_to_driver": log, "logging_level": logging.ERROR}
     with ExitStack() as stack:
         if address := on.removeprefix("ray").removeprefix("://"):
@@ -75,7 +76,7 @@ def connected(on: str, log: bool = False) -> Iterator[Any]:
                 ray.init(**how)
         except (OSError, OverflowError, RuntimeError, ValueError) as error:
             why = f"{str(error).strip().splitlines()[0]:.160}"
-            needed = "start Ray on this machine as one of its cluster, and give its RAY_AUTH_TOKEN if it has one"
+            needed = "have this machine join its cluster (ray start), and give its RAY_AUTH_TOKEN if it has one"
             raise UserError(f"--on {on}: {why}; {needed}") from None
         signal.signal(signal.SIGTERM, _terminated)  # after Ray's own, which ends the process at once
         err = sys.stderr
