@@ -55,6 +55,7 @@ HOW = ("the process that draws",) if QUICK else ("the process that draws", "the 
 COUNTS, QUEUED, DRAWINGS = ((1,), 12, (20,)) if QUICK else ((1, 2, 4, 6), 400, (20, 200))
 PAIRS, MANY = (3, 12) if QUICK else (100, 5000)
 EMOJI_STEPS = 4
+REST = 0 if QUICK else 10  # seconds in which a worker that has just been started loads its model
 NUMBERS = count(1)  # of jobs
 
 
@@ -264,6 +265,7 @@ def latency(studio: Fleet) -> dict[str, Any]:
     database's clock."""
     client, path = studio.client("latency"), "/api/jobs/toy/draw"
     ids, times = [], []
+    time.sleep(REST)
     for i in range(PAIRS + 1):
         server = studio.servers[i % len(studio.servers)].url
         time.sleep(0.2)  # whoever was told of the last one is at rest again
