@@ -134,9 +134,8 @@ SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 SECOND_PASS = {"enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "denoising_strength"}  # of checkpoints
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
-UNASKED: dict[
-    str, tuple[Any, ...]
-] = {  # what clients send of these by themselves, A1111's page and its API among them
+# what clients send of these by themselves, A1111's page and its API among them
+UNASKED: dict[str, tuple[Any, ...]] = {
     "sampler_name": ("Euler", "Euler a", "DPM++ 2M", "Automatic"),
     "sampler_index": ("Euler", "Euler a", "Automatic"),
     "scheduler": ("automatic", "Automatic"),
