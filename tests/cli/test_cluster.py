@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from inkwash.cli import cluster, main, verbs
+from inkwash.cli import cluster, cluster_train, main, verbs
 from inkwash.errors import UserError
 from inkwash.systems import systems
 from inkwash.systems.base import Result
@@ -290,13 +290,13 @@ def test_a_mistake_in_a_training_is_one_line(inkwash, nodes, place):
 def test_a_process_of_a_training_has_what_the_command_says_or_the_recipe(fit, options, processor, tmp_path):
     (tmp_path / "ring.toml").write_text(f"task = 'points'\n[fit]\n{fit}\n")
     given = dict.fromkeys(("device", "precision", "runtime", "threads")) | options
-    assert cluster.processor(tmp_path / "ring.toml", given) == processor
+    assert cluster_train.processor(tmp_path / "ring.toml", given) == processor
 
 
 def test_a_recipe_without_settings_takes_one_core(tmp_path):
     (tmp_path / "odd.toml").write_text("task = 'points'\nfit = 'none'\n")
-    assert cluster.processor(tmp_path / "odd.toml", {"device": None}) == (None, 1)
-    assert cluster.processor(None, {"device": "cuda"}) == ("cuda", 1)
+    assert cluster_train.processor(tmp_path / "odd.toml", {"device": None}) == (None, 1)
+    assert cluster_train.processor(None, {"device": "cuda"}) == ("cuda", 1)
 
 
 @pytest.mark.parametrize(("device", "says"), [("cuda:1", "device cuda:1 means nothing"), ("mps", "device mps means")])
@@ -313,7 +313,7 @@ def test_the_time_of_a_training_counts_from_the_commands_start(tmp_path, monkeyp
     monkeypatch.setattr(verbs, "run_one", lambda *arguments: contexts.append(arguments[4]))
     options = {"out": None, "as_json": False, "timings": False, "only_plan": None}
     run, before = partial(verbs.perform, series, series.verbs["train"], {}, **options), time.monotonic()
-    cluster._process(run, os.getcwd(), tmp_path / "end.json", lambda: 500.0)
+    cluster_train._process(run, os.getcwd(), tmp_path / "end.json", lambda: 500.0)
     assert before - 500 <= contexts[0].started <= time.monotonic() - 500
 
 

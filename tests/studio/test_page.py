@@ -881,7 +881,7 @@ def test_a_picture_and_its_recipe(person, tmp_path):
     assert facts.items() >= shown.items()
     assert facts["Style"] == EN["choice.flat"]
     assert recipe["hash"].startswith(facts[EN["option.hash"]])
-    assert dialog.locator("img").evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
+    expect(dialog.locator("img")).to_have_css("image-rendering", "pixelated")
     with page.expect_download() as download:
         dialog.get_by_text(EN["result.save"], exact=True).click()
     saved = Image.open(download.value.path())

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -572,9 +573,11 @@ def test_of_idle_workers_one_looks_for_a_job_first_and_the_others_if_nobody_has_
             for other in supervisors if is_found else ():
                 other._hear(changed | {"status": "running"})
 
-        for number, one in enumerate(supervisors):
-            one._wake = partial(wake, number)
-            one._hear(changed | {"status": "queued"})
+        loop, moment = asyncio.get_running_loop(), time.monotonic()
+        with patch.object(loop, "time", lambda: moment):  # all hear of it at once, on a busy machine too
+            for number, one in enumerate(supervisors):
+                one._wake = partial(wake, number)
+                one._hear(changed | {"status": "queued"})
         await asyncio.sleep(4 * supervisor.TURN)
         while any(one._wakes for one in supervisors):
             await asyncio.sleep(0.01)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inkwash.cli import batch, cluster
+from inkwash.cli import batch, cluster, cluster_train
 from inkwash.cli.context import Local, json_line, move_unused, save_files, save_texts
 from inkwash.cli.requests import build, default_out, is_file, plan_of, ready, with_format
 from inkwash.errors import UserError
@@ -167,11 +167,11 @@ def perform(
                 clock.stage("run")
             elif on is not None and not verb.maps:
                 with checked(system, verb, given, out, context) as (_, folder, _):
-                    device, threads = cluster.processor(given.get("recipe"), machine)
+                    device, threads = cluster_train.processor(given.get("recipe"), machine)
                     cluster.check(on, device)
                     alone: dict[str, Any] = {"out": folder, "as_json": as_json, "timings": False, "only_plan": None}
                     run = partial(perform, system, verb, given, **alone, **machine)
-                    cluster.train(on, workers or 1, device, threads, run, folder, context.started)
+                    cluster_train.train(on, workers or 1, device, threads, run, folder, context.started)
                 clock.stage("run")
             else:
                 run_one(system, verb, given, out, context, as_json, clock)
