@@ -233,7 +233,7 @@ def test_the_figures_of_photographs_are_of_their_report():
 
 
 def test_the_tables_of_boxes_and_of_speed_are_those_of_their_reports():
-    for name in ("boxes", "vision-speed"):
+    for name in ("boxes", "crowd", "vision-speed"):
         report = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
         assert all(table in read("docs/vision.md") for table in markdown_tables(report["rows"]))
 
