@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -158,15 +159,19 @@ def test_a_path_that_there_cannot_be_breaks_its_row_alone(draw):
     assert "File name too long; name another" in said and "1 made, 0 there already, 1 broken" in said
 
 
-def test_a_full_disk_ends_a_table_in_one_line(draw, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EROFS, "name another folder")],
+)
+def test_a_disk_that_takes_no_more_ends_a_table_in_one_line(number, todo, draw, tmp_path, monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(Record, "save", full)
         code, names, said = draw("prompt,seed\na fox,7\na fox,8\n", "--steps", "1")
     assert (code, names) == (2, []) and not (tmp_path / "out").exists()
-    assert said == "inkwash: cannot write any more: No space left on device; make room, and run the same again\n"
+    assert said == f"inkwash: cannot write any more: {os.strerror(number)}; {todo}, and run the same again\n"
 
 
 def test_rows_that_would_be_called_the_same_are_told_apart_by_what_they_differ_in(draw, tmp_path):

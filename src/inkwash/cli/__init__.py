@@ -5,12 +5,10 @@ import sys
 import warnings
 from typing import Any
 
-from inkwash.errors import UserError
+from inkwash.errors import UserError, remedy
 from inkwash.progress import say
 
 NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)  # of one that was typed, wherever it is first looked at
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk, whatever was to be written
 
 
 def application() -> Any:
@@ -61,8 +59,8 @@ def message(error: Exception) -> str | None:
         return "not enough memory for all that is asked: ask for less"
     if isinstance(error, OSError) and error.errno in NO_PATH and error.filename is not None:
         return f"{str(error.filename)[:100]}: {error.strerror}; name another"
-    if isinstance(error, OSError) and error.errno in FULL:
-        return f"cannot write {error.filename or 'any more'}: {error.strerror}; make room, and run the same again"
+    if isinstance(error, OSError) and (todo := remedy(error)):
+        return f"cannot write {error.filename or 'any more'}: {error.strerror}; {todo}, and run the same again"
     # by name: their modules are too slow for --help
     names = ("DiffusionError", "DatabaseUnusable", "StorageUnusable")
     known = isinstance(error, UserError) or type(error).__name__ in names

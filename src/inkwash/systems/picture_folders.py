@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from PIL import PngImagePlugin
 
 from inkwash.codecs.picture_files import Array, is_hidden, is_picture, read_pages, says_of_range
 from inkwash.codecs.png import KEY
-from inkwash.errors import UserError
+from inkwash.errors import UserError, remedy
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, File
 from inkwash.weights.files import atomic, files_below
@@ -115,9 +114,9 @@ def room_on_disk(context: Context) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if (todo := remedy(error)) is None:
             raise
-        raise UserError(f"cannot write in {context.folder} ({error.strerror}): make room and run again") from None
+        raise UserError(f"cannot write in {context.folder} ({error.strerror}): {todo} and run again") from None
 
 
 def with_recipe(recipe: Row) -> PngImagePlugin.PngInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import time
@@ -14,7 +13,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
-from inkwash.errors import UserError, unknown
+from inkwash.errors import UserError, remedy, unknown
 from inkwash.progress import Preview, Progress, duration
 from inkwash.systems.base import Context, File, Help, Media, Note, Request, Result
 from inkwash.training import distributed
@@ -149,10 +148,10 @@ def train(
                 usable = "; the model so far can be used" if trained_of(model) else ""
                 context.tell(Note(f"{stop}{monitor.reason()}{usable}"))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            if (todo := remedy(error)) is None:
                 raise
             what = f"cannot write in {context.folder} ({error.strerror})"
-            raise UserError(f"{what}: make room and run again; earlier checkpoints are untouched") from None
+            raise UserError(f"{what}: {todo} and run again; earlier checkpoints are untouched") from None
     if leads and (trained := trained_of(model)):
         yield Result(0, None, {}, trained, model=model)
 

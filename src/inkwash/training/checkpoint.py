@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inkwash.errors import UserError
+from inkwash.errors import UserError, remedy
 from inkwash.weights import files
 from inkwash.weights.files import atomic, digest
 
@@ -61,7 +61,9 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
         _prune(folder, path.stem)
     except (OSError, SafetensorError) as error:
         reason = f"cannot write the checkpoint of step {step} in {folder} ({error})"
-        raise UserError(f"{reason}: make room and run again; earlier checkpoints are untouched") from error
+        raise UserError(
+            f"{reason}: {remedy(error) or 'make room'} and run again; earlier checkpoints are untouched"
+        ) from error
 
 
 def latest(folder: Path, log: Callable[[str], object]) -> tuple[Path, dict[str, Any]] | None:
