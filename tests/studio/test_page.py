@@ -370,7 +370,7 @@ def test_an_account_has_a_password_and_keys(person):
     assert client.get("/api/session").json()["name"] == person.name
     page.context.grant_permissions(["clipboard-read"])
     account.locator(".copy").click()
-    assert page.evaluate("() => navigator.clipboard.readText()") == key
+    page.wait_for_function("async (key) => await navigator.clipboard.readText() === key", arg=key)
     page.reload()  # with the account open, which stays so
     item = account.locator("li", has_text="my script")
     expect(item).to_be_visible()
@@ -1114,6 +1114,7 @@ def test_the_way_out_of_a_picture_stays_in_sight(person):
     for width in (390, 820, 1440):
         page.set_viewport_size({"width": width, "height": 500})
         dialog = open_first(page)
+        expect(dialog.locator("img")).to_have_js_property("complete", True)
         assert dialog.evaluate(scroll) > 50
         expect(dialog.locator(".close")).to_be_in_viewport(ratio=1)
         dialog.locator(".close").click()
