@@ -44,6 +44,16 @@ def test_what_lies_in_the_hole_has_no_say():
     assert (one == two).all()
 
 
+@pytest.mark.parametrize("steps", [2, 8])
+def test_the_last_answer_has_hardly_any_noise_to_take_away(steps):
+    """What a small network leaves of it is grain."""
+    model, times = editor(), []
+    model.network.register_forward_pre_hook(lambda _, given: times.append(float(given[1][0]) / 1000))
+    model.edit(picture(), "restore", samples=1, steps=steps)
+    levels = [model.denoiser.process.at(t) for t in times]
+    assert len(levels) == steps and levels[0].sigma > 0.999 and levels[-1].sigma < 0.01
+
+
 def test_between_black_and_white_both_are_mixed():
     given, hole = picture(), np.zeros((24, 30))
     hole[8:16, 10:20] = 1

