@@ -10,6 +10,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 ENDLESS = "/api/events"  # a stream that does not end by itself
 # Whether a style, an upload or a base64 text exists is for no schema to say: sound requests may be refused.
 LEFT_OUT = ("positive_data_acceptance", "negative_data_rejection", "missing_required_header", "unsupported_method")
+# a request that contradicts itself here is refused before it is one, by the server below ours
+FRAMING = ("content-length", "transfer-encoding")
 EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 12}
 
 
@@ -29,6 +31,8 @@ def test_every_answer_is_as_documented_and_none_is_a_mistake_of_ours(quick):
             def ask(case):
                 nonlocal asked
                 asked += 1
+                for name in FRAMING:
+                    case.headers.pop(name, None)
                 case.call_and_validate(headers=quick.headers, excluded_checks=excluded)
 
             try:
