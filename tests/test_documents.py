@@ -232,6 +232,15 @@ def test_the_figures_of_photographs_are_of_their_report():
     assert report.rows and all(table in page for table in markdown_tables(report.rows))
 
 
+def test_the_table_of_three_trainings_of_boxes_is_of_their_reports():
+    rows = []
+    for name in ("bccd", "bccd-1", "bccd-2"):
+        own = Report.load(ROOT / "docs" / "results" / f"{name}.json").rows
+        rows += [row for row in own if row["metric"] in ("AP", "AP50", "AR") and row["source"] != "Otsu's regions"]
+    (table,) = markdown_tables(rows)
+    assert len(rows) == 27 and table in read("docs/vision.md")
+
+
 def test_the_tables_of_boxes_and_of_speed_are_those_of_their_reports():
     for name in ("boxes", "crowd", "vision-speed"):
         report = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
