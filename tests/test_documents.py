@@ -212,6 +212,19 @@ def test_models_of_a_single_task_are_of_their_reports(task):
     assert len(rows) >= 8 and all(table in page for table in markdown_tables(rows))
 
 
+def test_parts_of_editing_are_of_their_report():
+    report = Report.load(ROOT / "docs" / "results" / "retouch-ablation.json")
+    shown = {
+        "PSNR where drawn",
+        "SSIM where drawn",
+        "EfficientNet-Lite0 Frechet distance",
+        "recognised",
+        "pairwise SSIM",
+    }
+    rows = [row for row in report.rows if row["metric"] in shown and row["source"].startswith("runs/")]
+    assert len(rows) == 15 and all(table in read("docs/vision.md") for table in markdown_tables(rows))
+
+
 @pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation"])
 def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
     report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/vision.md")
