@@ -58,8 +58,8 @@ class Editor(RestorationModel):
         """New noise in each step: what a small network leaves of the last step's does not add up to grain."""
         return partial(diffusion.ddim, eta=1.0)
 
-    def grid(self, steps: int, end: float) -> Any:
-        """Its last steps are faint, so that the last answer need not take away much noise at once."""
+    def grid(self, steps: int) -> Any:
+        """It ends at faint noise, so that the last answer need not take away much at once."""
         return diffusion.karras(self.denoiser.process, steps, rho=3.0)
 
     def edit(

@@ -103,6 +103,7 @@ class RestorationModel(TorchModel):
         process = self.denoiser.process
         at = process.at(until)
         end = process.at(float(process.schedule.sigma_to_t(at.sigma / at.alpha / scale))) if until else at
+        steps = self.config["steps"] if steps is None else steps
         with no_grad(base):
             if plain:
                 state = denoise(namespace(base).zeros_like(base), diffusion.cosine().at(0.0), condition).x0
@@ -112,7 +113,7 @@ class RestorationModel(TorchModel):
                     denoise,
                     tuple(base.shape[1:]),
                     self.sampler,
-                    self.grid(self.config["steps"] if steps is None else steps, end.t),
+                    diffusion.uniform(process, steps, end=end.t) if until else self.grid(steps),
                     seeds,
                     condition,
                     mask=mask,
@@ -125,8 +126,8 @@ class RestorationModel(TorchModel):
     def sampler(self) -> Any:
         return diffusion.ddim
 
-    def grid(self, steps: int, end: float) -> Any:
-        return diffusion.uniform(self.denoiser.process, steps, end=end)
+    def grid(self, steps: int) -> Any:
+        return diffusion.uniform(self.denoiser.process, steps)
 
     def base(self, batch: Batch) -> Any:
         """Of a batch the pictures (B, 3, H, W) that are changed."""
