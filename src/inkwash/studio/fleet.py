@@ -6,8 +6,8 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
-from zlib import crc32
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
@@ -45,7 +45,11 @@ def alive(database: Database) -> list[Row[Any]]:
 
 def place(supervisor: str, others: Collection[str], job: str) -> int:
     """Of a supervisor, from 0, in the order in which these look for a job: each job has one of its own."""
-    return sum(crc32(f"{other} {job}".encode()) < crc32(f"{supervisor} {job}".encode()) for other in others)
+
+    def rank(name: str) -> bytes:
+        return sha256(f"{name} {job}".encode()).digest()
+
+    return sum(rank(other) < rank(supervisor) for other in others)
 
 
 def unserved(database: Database, fleet: Sequence[Row[Any]]) -> Counter[tuple[str, str]]:
