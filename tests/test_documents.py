@@ -228,6 +228,15 @@ def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
     assert rows and all(table in page for table in markdown_tables(rows))
 
 
+def test_the_table_of_three_trainings_of_nuclei_is_of_its_report():
+    report, page = Report.load(ROOT / "docs" / "results" / "nuclei-seeds.json"), read("docs/vision.md")
+    shown = {"IoU", "Dice", "boundary F, 1 px", "WCov", "AP50 of objects", "Brier", "calibration error"}
+    shown |= {"count covered, fitted"}
+    ours = [row for row in report.rows if row["pictures"] == "all" and row["source"] != "Otsu's threshold"]
+    rows = [row for row in ours if row["metric"] in shown]
+    assert len(rows) == 24 and all(table in page for table in markdown_tables(rows))
+
+
 def test_the_row_of_the_papers_backbones_is_of_its_report():
     report, page = Report.load(ROOT / "docs" / "results" / "backbone-paper.json"), read("docs/proteins.md")
     own = [row for row in report.rows if row.get("source") == "this model"]
