@@ -51,7 +51,11 @@ def edited(folder: Path) -> np.ndarray:
         for truth in (pictures[-1 - len(pictures) // 3], pictures[-1 - len(pictures) // 6], pictures[0]):
             source, missing = task.degrade(truth / 255, np.random.default_rng(number))
             given = levels(source if missing is None else np.where(missing[..., None], 0.5, source))
-            tiles += [given, *model.redraw(levels(source), missing, samples=2).samples, truth]
+            tiles += [
+                given,
+                *model.redraw(levels(source), missing, samples=2, colours_only=name == "colourise").samples,
+                truth,
+            ]
         rows.append(row(tiles))
         print(name)
     return np.concatenate(rows)

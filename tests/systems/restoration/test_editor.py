@@ -9,7 +9,7 @@ from PIL import Image
 
 from inkwash.errors import UserError
 from inkwash.systems.restoration.editor import Editor
-from inkwash.systems.restoration.levels import luma
+from inkwash.systems.restoration.levels import as_bright, luma
 from inkwash.systems.restoration.masks import random_hole
 from tests.systems.restoration.toy import editor, picture
 
@@ -84,6 +84,33 @@ def test_colours_are_drawn_by_the_brightness_alone():
     assert (grey == expected).all()
     one, two = (MODEL.edit(each, "colourise").samples for each in (given, grey))
     assert one.shape == (2, 24, 30, 3) and (one == two).all()
+
+
+@pytest.mark.parametrize("engine", ["diffusion", "plain"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_brightness_stays_where_colours_are_drawn(engine, bits):
+    """Up to the rounding of three numbers, which is half a level at most, and of 32 bits."""
+    given = picture(bits=bits)
+    samples = editor(engine=engine).edit(given, "colourise", seed=1).samples
+    assert samples.std(-1).mean() > given.max() / 500  # it drew colours
+    off = samples @ np.array([0.299, 0.587, 0.114]) - luma(given)
+    assert np.abs(off).max() <= (0.501 if bits == 8 else 0.6)
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3),
+    st.one_of(st.floats(-1, 1, width=32), st.sampled_from([-1.0, 1.0, 0.999])),
+)
+def test_colours_at_another_brightness_have_its_brightness_and_their_hue(colours, grey):
+    weights = np.array([0.299, 0.587, 0.114])
+    x, level = np.array(colours, np.float32).reshape(1, 3, 1, 1), np.full((1, 1, 1, 1), grey, np.float32)
+    found = as_bright(x, level)[0, :, 0, 0]
+    assert np.abs(found).max() <= 1 + 1e-5 and found @ weights == pytest.approx(grey, abs=1e-5)
+    before, after = x[0, :, 0, 0] - x[0, :, 0, 0] @ weights, found - grey
+    assert np.abs(np.cross(before, after)).max() < 1e-5 and before @ after >= -1e-5
+    if np.abs(before + grey).max() <= 1:
+        np.testing.assert_allclose(after, before, atol=1e-5)  # no fainter than it must be
+    np.testing.assert_allclose(as_bright(torch.tensor(x), torch.tensor(level))[0, :, 0, 0], found, atol=1e-6)
 
 
 def test_colours_may_be_as_bright_as_those_of_the_picture(monkeypatch):

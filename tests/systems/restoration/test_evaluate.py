@@ -114,6 +114,11 @@ def test_every_task_has_its_rows_and_what_is_known_is_kept(tmp_path):
     assert [row["source"] for row in report.rows if row["metric"] == "hue off by"] == ["toy"]  # grey has no hue
     noisy = value(report, "PSNR where drawn", "the picture as it is", task="denoise")
     assert 13 < noisy < 35  # by noise of 2 to 20 %
+    sharp = {(row["source"], row["task"]): row["value"] for row in report.rows if row["metric"] == "sharpness"}
+    sources, tasks = ("toy", "the picture as it is"), ("colourise", "denoise")  # no holes
+    assert {*sharp} == {(source, task) for source in sources for task in tasks}
+    assert sharp["the picture as it is", "colourise"] == pytest.approx(1, abs=0.1)  # grey is as bright
+    assert sharp["the picture as it is", "denoise"] > 1.5
     assert value(report, "pairwise SSIM", "toy", task="inpaint") < 1
 
 

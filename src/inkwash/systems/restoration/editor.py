@@ -14,6 +14,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.restoration.levels import (
     COLOURS,
     Array,
+    as_bright,
     check_memory,
     check_picture,
     from_network,
@@ -77,7 +78,8 @@ class Editor(RestorationModel):
 
         inpaint: where `mask` (H, W), from 0 to 1, is 0 each sample has the picture's own bits; between 0 and 1 both
         are mixed. uncrop: the picture, its bits kept, in the middle of a larger one, of which `outpaint` of the side
-        is drawn on each side. colourise: by the brightness of the picture alone. restore, denoise, deblur: all of it.
+        is drawn on each side. colourise: by the brightness of the picture alone, which stays. restore, denoise,
+        deblur: all of it.
 
         Raises UserError for a task that the model does not know, and for a picture too large for the memory.
         """
@@ -94,7 +96,7 @@ class Editor(RestorationModel):
         white = white_of(picture)  # of its colours: their brightness may fill less of the range
         if task == "colourise":
             picture = np.repeat(luma(picture)[..., None], 3, -1)
-        return self.redraw(picture, mask, samples, seed, steps, progress, white)
+        return self.redraw(picture, mask, samples, seed, steps, progress, white, task == "colourise")
 
     def redraw(
         self,
@@ -105,9 +107,11 @@ class Editor(RestorationModel):
         steps: int | None = None,
         progress: Progress | None = None,
         white: int | None = None,
+        colours_only: bool = False,
     ) -> Edited:
         """What the network makes of a picture: of all of it, or where `mask` (H, W) is above 0, nothing of the
-        picture there being known to it. white: its greatest number, if the picture itself does not tell."""
+        picture there being known to it. white: its greatest number, if the picture itself does not tell.
+        colours_only: of a grey one, whose brightness is put back in each step."""
         seeds, white = self.seeds(seed, samples), white_of(picture) if white is None else white
         box = np.s_[:, :] if mask is None else surrounding(mask > 0, self.config["size"])
         cut = picture[box]
@@ -118,9 +122,8 @@ class Editor(RestorationModel):
         made = []
         for j, one in enumerate(seeds):
             told = in_all(progress, j, len(seeds))
-            drawn = from_network(
-                self.fill(source, None if mask is None else share > 0, one, steps, told), white, grey
-            )
+            hole = None if mask is None else share > 0
+            drawn = from_network(self.fill(source, hole, one, steps, told, colours_only), white, grey)
             result = picture.copy()
             result[box] = np.where(own > 0, to_levels(own * drawn + (1 - own) * cut, white, cut), cut)
             made.append(result)
@@ -128,7 +131,13 @@ class Editor(RestorationModel):
         return Edited(stack, spread_of(stack, white), np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
 
     def fill(
-        self, source: Any, hole: Array | None, seed: int, steps: int | None, progress: Progress | None = None
+        self,
+        source: Any,
+        hole: Array | None,
+        seed: int,
+        steps: int | None,
+        progress: Progress | None = None,
+        colours_only: bool = False,
     ) -> Any:
         """(1, 3, H, W) from -1 to 1, with a hole (H, W) or None, -> a sample of the same shape."""
         height, width = source.shape[2:]
@@ -138,7 +147,8 @@ class Editor(RestorationModel):
         concat = self.padded(with_missing(numpy(source), missing))
         base, scale = known_of(concat), self.config["residual"]
         mask = None if hole is None else namespace(concat).broadcast_to(concat[:, COLOURS:] > 0, base.shape)
-        drawn = self.draw(base, scale, {"concat": concat}, [seed], steps, mask, progress=progress)
+        known = partial(as_bright, grey=concat[:, :1]) if colours_only else None
+        drawn = self.draw(base, scale, {"concat": concat}, [seed], steps, mask, known, progress=progress)
         return drawn[..., :height, :width]
 
     def base(self, batch: Batch) -> Any:

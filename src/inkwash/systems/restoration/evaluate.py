@@ -137,7 +137,9 @@ def ask(model: RestorationModel, request: Any, case: Case) -> Array:
         return np.ascontiguousarray(model.upscale(case.source, *how, noise_level=request.noise_level))
     assert isinstance(model, Editor)
     hole = None if case.hole is None else case.hole.astype(float)
-    return np.ascontiguousarray(model.redraw(case.source, hole, samples, case.seed, request.steps).samples)
+    how = samples, case.seed, request.steps
+    found = model.redraw(case.source, hole, *how, colours_only=case.keys["task"] == "colourise")
+    return np.ascontiguousarray(found.samples)
 
 
 def upscaling_cases(model: Upscaler, truths: Sequence[Array], seed: int) -> Iterator[Case]:
@@ -216,10 +218,13 @@ def upscaling_figures(model: Upscaler, case: Case, samples: Array) -> dict[str, 
 
 
 def editing_figures(case: Case, samples: Array) -> dict[str, float]:
-    near = {
+    """Sharpness is of a whole picture: of one with a hole most would be the truth's own."""
+    near: dict[str, Callable[[Array, Array], float]] = {
         "PSNR where drawn": partial(metrics.psnr, where=case.hole),
         "SSIM where drawn": partial(metrics.ssim, where=case.hole),
     }
+    if case.hole is None:
+        near["sharpness"] = metrics.sharpness
     figures = averaged(samples, case, near) | diversity(samples, case.hole)
     if case.hole is not None:
         figures["known pixels kept"] = float((samples[:, ~case.hole] == case.source[~case.hole]).mean())

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from inkwash.codecs.picture_files import DARK
-from inkwash.diffusion.arrays import numpy
+from inkwash.diffusion.arrays import like, namespace, numpy
 from inkwash.errors import UserError
 from inkwash.progress import free_memory
 
 Array = np.ndarray
 COLOURS = 3
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (Rec. 601)
+FAINT = 1e-6  # of the range: black and white have no colour
 WORKING = 60  # numbers of each pixel that sampling holds at its height, beside the samples
 
 
@@ -63,6 +64,15 @@ def spread_of(samples: Array, white: int) -> Array:
 def luma(picture: Array) -> Array:
     """The brightness of (H, W, 3), in its whole numbers; of (H, W) itself."""
     return picture if picture.ndim == 2 else to_levels(picture @ LUMA, int(np.iinfo(picture.dtype).max), picture)
+
+
+def as_bright(picture: Any, grey: Any) -> Any:
+    """The colours of pictures (B, 3, H, W) from -1 to 1, of NumPy or torch, at the brightness grey (B, 1, H, W): of
+    the same hue, and fainter where they would leave the range."""
+    xp, weights = namespace(picture), like(LUMA.reshape(1, COLOURS, 1, 1), picture)
+    colour = picture - (weights * picture).sum(1, keepdims=True)
+    beyond = xp.maximum(colour / (1 - grey + FAINT), -colour / (1 + grey + FAINT))
+    return grey + colour / xp.amax(beyond, 1, keepdims=True).clip(1)
 
 
 def check_memory(height: int, width: int, samples: int) -> None:

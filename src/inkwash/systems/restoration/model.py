@@ -16,7 +16,6 @@ from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
-from inkwash.systems.restoration.consistency import consistent
 from inkwash.systems.restoration.graphs import GraphNetwork
 from inkwash.systems.torch_model import TorchModel
 
@@ -87,19 +86,20 @@ class RestorationModel(TorchModel):
         seeds: Sequence[int],
         steps: int | None = None,
         mask: Any = None,
-        low: Any = None,
+        project: Callable[[Any], Any] | None = None,
         until: float = 0.0,
         progress: Progress | None = None,
     ) -> Any:
         """Samples base + scale state, (B, 3, H, W) from -1 to 1, by windows where they are more than twice as large
-        as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. low: what
-        each step is consistent with. until: the steps end early, with the pictures as they are in noise at this
-        time: the state's noise is `scale` times as large in the picture, so the state ends where it has the more."""
+        as what was trained on; of a plain model its answer. mask: what is drawn, elsewhere it is `base`. project: of
+        pictures those nearby that agree with what is known, in each step. until: the steps end early, with the
+        pictures as they are in noise at this time: the state's noise is `scale` times as large in the picture, so the
+        state ends where it has the more."""
         plain = self.config["engine"] == "plain"
         answers: Denoise = partial(plain_answer, self.network) if plain else self.denoiser
         size = self.config["size"]
         windows = diffusion.tiled(answers, 2 * size, min(OVERLAP, size))
-        denoise = in_range(windows, base, scale, low)
+        denoise = in_range(windows, base, scale, project)
         process = self.denoiser.process
         at = process.at(until)
         end = process.at(float(process.schedule.sigma_to_t(at.sigma / at.alpha / scale))) if until else at
@@ -155,12 +155,11 @@ class RestorationModel(TorchModel):
 
 
 @diffusion.x0_guide()
-def in_range(x0: Any, t: Any, base: Any, scale: float, low: Any = None) -> Any:
-    """Of the state of a picture base + scale x0 the one of that picture from -1 to 1 and, with `low`, consistent with
-    that."""
+def in_range(x0: Any, t: Any, base: Any, scale: float, project: Callable[[Any], Any] | None = None) -> Any:
+    """Of the state of a picture base + scale x0 the one of that picture from -1 to 1, projected."""
     picture = (base + scale * x0).clip(-1, 1)
-    if low is not None:
-        picture = consistent(picture, low, base.shape[2] // low.shape[2])
+    if project is not None:
+        picture = project(picture)
     return (picture - base) / scale
 
 

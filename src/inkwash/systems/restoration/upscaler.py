@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from inkwash.diffusion.arrays import constant, like, namespace
 from inkwash.diffusion.noise import Noise
 from inkwash.errors import UserError
-from inkwash.systems.restoration.consistency import rounded_consistently
+from inkwash.systems.restoration.consistency import consistent, rounded_consistently
 from inkwash.systems.restoration.levels import (
     Array,
     check_memory,
@@ -103,7 +103,8 @@ class Upscaler(RestorationModel):
         base, scale = self.seen(known / at.alpha, at.sigma / at.alpha)
         condition = {"concat": base, "noise_level": like([level] * len(low), low)} | told(label)
         number = scale if isinstance(scale, float) else scale.item()
-        return self.draw(base, number, condition, seeds, steps, None, low if project else None, until, progress)
+        known = partial(consistent, low=low, factor=self.factor) if project else None
+        return self.draw(base, number, condition, seeds, steps, None, known, until, progress)
 
     def seen(self, small: Any, noise: Any) -> tuple[Any, Any]:
         """Of small pictures (B, 3, h, w) with noise of this deviation, a number or (B, 1, 1, 1), the large ones that
