@@ -131,7 +131,7 @@ def test_a_canvas_and_many_samples_that_are_too_large_are_one_line(monkeypatch):
         MODEL.edit(picture(), "uncrop", outpaint=0.45)
     given, hole = picture(height=400, width=500), np.zeros((400, 500))
     hole[200, 300] = 1
-    with pytest.raises(UserError, match="needs about 0.0 GB, .* or take fewer samples"):
+    with pytest.raises(UserError, match=r"needs about 0.0 GB, .* or take fewer samples"):
         MODEL.edit(given, "inpaint", hole, samples=5, steps=1)
     assert MODEL.edit(given, "inpaint", hole, samples=1, steps=1).invented.sum() == 1
 
