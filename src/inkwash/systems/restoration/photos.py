@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import Array, check_end, decoded, png_bits
+from inkwash.codecs.picture_files import Array, check_end, decoded, png_bits, unreadable
 from inkwash.codecs.png import encode_png, encode_webp
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -102,8 +102,8 @@ def read_deep_tiff(path: Path) -> Photo | None:
             extra, way, icc = page.extrasamples, int(page.tags.valueof(ORIENTATION, default=1)), page.iccprofile
     except UserError:
         raise
-    except Exception:  # a broken file makes its reader stumble in any way
-        raise UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed") from None
+    except Exception as error:  # a broken file makes its reader stumble in any way
+        raise unreadable(path, error) from None
     if pages > 1:
         raise UserError(f"{path}: a stack, of {pages} pages; save the one that is meant")
     if 0 in extra:  # of which nothing says whether it is opacity
