@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, features
+from PIL import Image, ImageCms, ImageFilter, ImageOps, features
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
@@ -187,9 +187,7 @@ def load_mask(source: Source) -> Image.Image:
     them, or of a photograph with a hole in its opacity, the brightness means nothing."""
     picture = load_image(source).convert("RGBA")
     shown = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
-    red, green, blue = shown.split()
-    largest = max(ImageChops.difference(*pair).getextrema()[1] for pair in ((red, green), (green, blue), (blue, red)))
-    if largest > TINT:
+    if np.ptp(np.asarray(shown), axis=-1).max() > TINT:
         name = str(source) if isinstance(source, str | Path) else "the mask"
         raise UserError(f"{name}: a mask in colours: make white what shall be drawn anew, and black what shall stay")
     return shown.convert("L")
