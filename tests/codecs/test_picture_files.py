@@ -18,6 +18,7 @@ from inkwash.codecs.picture_files import (
     says_of_range,
     size_of,
     stem_of,
+    unreadable,
 )
 from inkwash.errors import UserError
 from tests.systems.segmentation.cells import deep_png
@@ -65,6 +66,27 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     clear = np.dstack([COLOUR, np.full(GREY.shape, 0, np.uint8)])
     Image.fromarray(clear).save(tmp_path / "a.png")
     assert (read_pages(tmp_path / "a.png")[0] == 255).all()
+    for values, white in ((GREY, 255), (GREY.astype(np.uint16) * 9, 65535)):  # one of which stands for nothing
+        Image.fromarray(values).save(tmp_path / "b.png", transparency=int(values[0, 0]))
+        found = read_pages(tmp_path / "b.png")[0]
+        shown = found if found.ndim == 2 else found[..., 1]
+        assert (shown == np.where(values == values[0, 0], white, values)).all()
+
+
+def test_a_fourth_channel_that_is_no_opacity_is_not_passed_over(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    how = {"photometric": "rgb", "extrasamples": ["unspecified"], "metadata": None}
+    tifffile.imwrite(tmp_path / "padded.tif", np.dstack([COLOUR, 0 * GREY]), **how)
+    assert (read_pages(tmp_path / "padded.tif")[0] == COLOUR).all()
+    tifffile.imwrite(tmp_path / "four.tif", np.dstack([COLOUR, GREY]), **how)
+    with pytest.raises(UserError, match="4 channels; save the one, or the three, that are meant"):
+        read_pages(tmp_path / "four.tif")
+
+
+def test_what_a_compression_needs_is_said():
+    error = ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+    assert str(unreadable(Path("a.tif"), error)).endswith("uncompressed, or pip install imagecodecs")
+    assert "pip" not in str(unreadable(Path("a.tif"), ValueError("cut off")))
 
 
 def test_a_photo_is_turned_as_its_camera_says(tmp_path):

@@ -19,6 +19,7 @@ TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", *TIFF)
 FOREIGN = {5: "CMYK, the colours of print", 6: "YCbCr", 8: "LAB", 9: "LAB", 10: "LAB"}  # colours of a TIFF
 WHITE_IS_ZERO, PALETTE, JPEG = 0, 3, (6, 7)  # what a TIFF's numbers mean, and ways to pack them that make them RGB
+WRITER = "tifffile.py"  # as it calls itself in a TIFF
 ALPHA, PREMULTIPLIED = (1, 2), 1  # what a TIFF says of its last channel
 PLAIN = (
     "generic",
@@ -137,9 +138,11 @@ def decoded(path: Path, picture: Any) -> Any:
 
 def to_array(picture: Any) -> Array:
     """Of Pillow's picture: grey as it is, colours as RGB, what is transparent on white."""
-    if picture.mode[0] in "IFL" and picture.mode not in ("LA", "LAB", "La"):
-        return np.asarray(picture)
-    if picture.mode == "1":
+    clear = picture.info.get("transparency")
+    if picture.mode[0] in "IF":
+        values = np.asarray(picture)
+        return np.where(values == clear, 65535, values).astype(values.dtype) if isinstance(clear, int) else values
+    if picture.mode in ("1", "L") and clear is None:
         return np.asarray(picture.convert("L"))
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
@@ -151,7 +154,8 @@ def read_tiff(path: Path, numbers: bool = False) -> list[Array]:
     """The slices of a TIFF by its axes: samples or up to three channels are colours, and all other axes are slices,
     as are its series, which tools write that add one page after the other. What is transparent is white.
 
-    numbers: of a mask, as they are, whatever a palette or ImageJ's inverting table shows; what is transparent is 0.
+    numbers: of a mask, as they are, whatever a palette or ImageJ's inverting table shows, or tifffile says of truth
+    values, which it marks as black; what is transparent is 0.
     """
     require(f"{path.name}: to read TIFF files", "tifffile")
     import tifffile
@@ -166,7 +170,8 @@ def read_tiff(path: Path, numbers: bool = False) -> list[Array]:
             if any((one.axes, one.shape) != (first.axes, first.shape) for one in series):
                 raise UserError(f"{path}: {len(series)} pictures of different sizes in one file; save each alone")
             axes, values = f"R{first.axes}", np.concatenate([one.asarray()[None] for one in series])
-            inverted = page.photometric == WHITE_IS_ZERO and not (numbers and file.is_imagej)
+            plain = file.is_imagej or (page.bitspersample == 1 and page.software == WRITER)
+            inverted = page.photometric == WHITE_IS_ZERO and not (numbers and plain)
             if page.photometric == PALETTE and not (numbers or file.is_imagej):
                 axes, values = f"{axes}S", (page.colormap >> 8).astype(np.uint8).T[values]
             alpha = (page.extrasamples or (0,))[-1]
@@ -174,8 +179,8 @@ def read_tiff(path: Path, numbers: bool = False) -> list[Array]:
         raise UserError(f"{path}: no such file") from None
     except UserError:
         raise
-    except Exception:  # a broken file makes its reader stumble in any way
-        raise UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed") from None
+    except Exception as error:  # a broken file makes its reader stumble in any way
+        raise unreadable(path, error) from None
     colour = next((axes.index(letter) for letter in "SC" if letter in axes), None)
     if colour is None:
         values, axes = values[..., None], f"{axes}S"
@@ -186,12 +191,18 @@ def read_tiff(path: Path, numbers: bool = False) -> list[Array]:
     if alpha in ALPHA and "S" in axes:
         values = opaque(values[..., :-1], values[..., -1:], alpha == PREMULTIPLIED, numbers)
     count = values.shape[-1]
-    if count > 3 and not (count == 4 and "S" in axes):
+    if count > 3 and not (count == 4 and "S" in axes and np.ptp(values[..., 3]) == 0):  # as what pads RGB
         raise UserError(f"{path}: {count} channels; save the one, or the three, that are meant")
     pages = values.reshape(-1, *values.shape[-3:])
     if inverted:
         pages = ~pages if pages.dtype.kind in "bu" else -pages
     return [colours(page[..., :3]) for page in pages]
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """In one line; with what to install for a compression of which tifffile says that a package is missing."""
+    install = ", or pip install imagecodecs" if "imagecodecs" in str(error) else ""
+    return UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed{install}")
 
 
 def check_tiff(path: Path, file: Any) -> None:

@@ -430,7 +430,7 @@ def check_text(name: str, text: str) -> None:
 
 def check_seed(seed: int) -> None:
     """UserError for a seed that is none."""
-    if not 0 <= seed < 2**64:
+    if not (0 <= seed < 2**64 and seed == int(seed)):
         raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 

@@ -76,6 +76,18 @@ def check_all_done(faulty: list[str]) -> None:
         raise UserError(f"left out, and the other pictures are done: {'; '.join(faulty[:MOST_NAMED])}")
 
 
+def says_what_is_left_out(path: Path, taken: set[Path], context: Context) -> None:
+    """Of a folder the pictures that are none to be read."""
+    others = [] if path.is_file() else files_below(path)
+    if names := [
+        file.name for file in others if is_picture(file) and not is_hidden(file, path) and file not in taken
+    ]:
+        some = ", ".join(names[:MOST_NAMED])
+        context.tell(
+            Note(f"{len(names)} files are masks, come from an earlier run, or lead nowhere: left out: {some}")
+        )
+
+
 def pages_of(
     pictures: File | tuple[File, ...],
     context: Context,
@@ -88,6 +100,7 @@ def pages_of(
     given = {one.name: one for one in pictures} if isinstance(pictures, tuple) else {}
     files = picture_files(path, "" if isinstance(pictures, tuple) else pictures.name, leave_out)
     names = {stem for stem, _ in files}
+    says_what_is_left_out(path, {file for _, file in files}, context)
     for number, (stem, file) in enumerate(files):
         if context.stopped():
             return

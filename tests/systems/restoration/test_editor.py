@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inkwash.errors import UserError
+from inkwash.systems.restoration import levels
 from inkwash.systems.restoration.editor import Editor
 from inkwash.systems.restoration.levels import as_bright, luma
 from inkwash.systems.restoration.masks import random_hole
@@ -127,6 +128,7 @@ def test_colours_may_be_as_bright_as_those_of_the_picture(monkeypatch):
         (Image.fromarray(picture()), None, "a picture of type Image: give an array"),
         (picture()[:0], None, "it has no pixels"),
         (picture(), [[0, 1]], "mask: of type list: give an array"),
+        (picture(), np.zeros((24, 30), object), "mask: numbers of type object: give real ones"),
     ],
 )
 def test_what_is_no_array_is_one_line(given, mask, says):
@@ -137,6 +139,28 @@ def test_what_is_no_array_is_one_line(given, mask, says):
 def test_a_seed_of_numpy_is_one():
     one, two = (MODEL.edit(picture(), "restore", seed=seed).samples for seed in (np.int64(3), 3))
     assert (one == two).all()
+    for name in ("seed", "samples"):
+        with pytest.raises(UserError, match=rf"{name}.* 1.5: .*a whole number"):
+            MODEL.edit(picture(), "restore", **{name: 1.5})
+
+
+def test_the_order_of_bytes_means_nothing():
+    given = picture(bits=16)
+    one, two = (MODEL.edit(each, "restore", samples=1).samples for each in (given, given.astype(">u2")))
+    assert (one == two).all()
+
+
+def test_a_canvas_and_many_samples_that_are_too_large_are_one_line(monkeypatch):
+    """Before any memory is taken: a picture is ten times as wide with the largest of borders."""
+    monkeypatch.setattr(levels, "free_memory", lambda: 2e6)
+    monkeypatch.setattr("inkwash.systems.restoration.editor.canvas", None)
+    with pytest.raises(UserError, match=r"a picture of 300 x 240 pixels needs about 0.0 GB"):
+        MODEL.edit(picture(), "uncrop", outpaint=0.45)
+    given, hole = picture(height=400, width=500), np.zeros((400, 500))
+    hole[200, 300] = 1
+    with pytest.raises(UserError, match=r"needs about 0.0 GB, .* or take fewer samples"):
+        MODEL.edit(given, "inpaint", hole, samples=5, steps=1)
+    assert MODEL.edit(given, "inpaint", hole, samples=1, steps=1).invented.sum() == 1
 
 
 @pytest.mark.parametrize("task", ["restore", "denoise", "deblur"])

@@ -78,6 +78,15 @@ def test_a_deep_tiff_is_turned_as_pillow_turns_pictures(way, tmp_path):
     assert (read_photo(tmp_path / "a.tif").pixels == expected.astype(np.uint16) * 257).all()
 
 
+@pytest.mark.parametrize("way", range(1, 9))
+def test_a_tiff_of_eight_bits_is_turned_too(way, tmp_path):
+    """Grey and uncompressed: Pillow maps such a file into memory, if it opens it itself, and does not turn it."""
+    exif = Image.Exif()
+    exif[0x0112] = way
+    Image.fromarray(PLANES[8, 1]).save(tmp_path / "a.tif", exif=exif)
+    assert (read_photo(tmp_path / "a.tif").pixels == turned(PLANES[8, 1], way)).all()
+
+
 def test_what_is_inverted_planar_or_multiplied_in_a_tiff_is_read_so(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     grey, colour = PLANES[16, 1], PLANES[16, 3]
@@ -117,6 +126,13 @@ def bad(tmp_path):
     frames[0].save(tmp_path / "stack.tif", save_all=True, append_images=frames[1:])
     Image.fromarray(PLANES[8, 1].astype(np.float32)).save(tmp_path / "float.tif")
     tifffile.imwrite(tmp_path / "many.tif", np.zeros((6, 9, 5), np.uint16), photometric="rgb", metadata=None)
+    for bits in (8, 16):
+        four = np.dstack([PLANES[bits, 3], PLANES[bits, 1]])
+        how = {"photometric": "rgb", "extrasamples": ["unspecified"], "metadata": None}
+        tifffile.imwrite(tmp_path / f"four{bits}.tif", four, **how)
+    two = {"photometric": "minisblack", "extrasamples": ["unspecified"], "planarconfig": "contig", "metadata": None}
+    tifffile.imwrite(tmp_path / "two.tif", np.dstack([PLANES[8, 1]] * 2), **two)
+    tifffile.imwrite(tmp_path / "signed.tif", PLANES[8, 1].view(np.int8), metadata=None)
     (tmp_path / "text.png").write_text("no picture")
     import struct
     import zlib
@@ -134,6 +150,10 @@ def bad(tmp_path):
         "stack.tif": "a stack, of 2 pages",
         "float.tif": "save it with 8 or 16 bits",
         "many.tif": "5 channels",
+        "four8.tif": "4 channels; save the one, or the three, that are meant",
+        "four16.tif": "4 channels; save the one, or the three, that are meant",
+        "two.tif": "2 channels; save the one, or the three, that are meant",
+        "signed.tif": r"numbers of 8 bits \(signed\): save it with 8 or 16 bits, unsigned",
         "text.png": "not a picture that can be read",
         "deep.png": "a PNG of 16 bits a colour, which is not read; save it as TIFF",
         "none.png": "no such file",
@@ -156,6 +176,8 @@ def test_the_kind_that_was_read_is_written_where_it_can_hold_the_picture():
     assert format_for(Photo(np.zeros((2, 20_000), np.uint8), format="webp"), None, lossless=True) == "png"
     with pytest.raises(UserError, match="format = jpeg: a JPEG has no opacity: take png or tiff"):
         format_for(Photo(grey, grey), "jpeg", lossless=False)
+    with pytest.raises(UserError, match="a WebP has no grey, of which the colour profile is: take png or tiff"):
+        format_for(Photo(grey, icc=PROFILE), "webp", lossless=True)
     with pytest.raises(UserError, match="no PNG of colours or opacity in 16 bits is written: take tiff"):
         format_for(Photo(deep), "png", lossless=True)
 

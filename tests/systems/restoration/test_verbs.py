@@ -33,8 +33,9 @@ def run(tmp_path, source, **options):
         context.close()
 
 
-def edit(tmp_path, source, mask=None, **options):
+def edit(tmp_path, source, mask=None, notes=None, **options):
     context = Notes(tmp_path / "out", toy=editor())
+    context.notes = context.notes if notes is None else notes
     (tmp_path / "out").mkdir(exist_ok=True)
     fields = options_of(Edit)
     files = {"picture": context.file(source, fields["picture"])}
@@ -139,6 +140,46 @@ def test_a_mask_of_another_size_is_resized_and_of_another_shape_refused(tmp_path
         Image.fromarray(mask).save(tmp_path / name)
         with pytest.raises(UserError, match=f"{name}: {says}"):
             edit(tmp_path, tmp_path / "a.png", tmp_path / name, task="inpaint")
+
+
+def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
+    given, hole = picture(), np.zeros((24, 30), np.uint8)
+    hole[6:12, 10:25] = 255
+    Image.fromarray(given).save(tmp_path / "a.png")
+    red = np.dstack([hole, np.zeros((24, 30, 2), np.uint8)])
+    palette = Image.fromarray(hole // 255)
+    palette.putpalette([0, 0, 0, 128, 0, 0])  # as PASCAL VOC's first class
+    frames = [Image.fromarray(hole), Image.fromarray(255 - hole)]
+    for name, mask, more, says in (
+        ("cut.png", Image.fromarray(np.dstack([given, 255 - hole])), {}, "a mask in colours"),
+        ("red.png", Image.fromarray(red), {}, "a mask in colours"),
+        ("voc.png", palette, {}, "a mask in colours"),
+        ("pages.tif", frames[0], {"save_all": True, "append_images": frames[1:]}, "animated, or a stack"),
+    ):
+        mask.save(tmp_path / name, **more)
+        with pytest.raises(UserError, match=f"{name}: {says}"):
+            edit(tmp_path, tmp_path / "a.png", tmp_path / name, task="inpaint")
+    Image.fromarray(hole).save(tmp_path / "m.jpg", quality=60)
+    assert edit(tmp_path, tmp_path / "a.png", tmp_path / "m.jpg", task="inpaint", samples=1).files
+    exif, notes = Image.Exif(), []
+    exif[0x112] = 3
+    Image.fromarray(given).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(hole // 2).save(tmp_path / "m.png")
+    edit(tmp_path, tmp_path / "turned.png", tmp_path / "m.png", notes, task="inpaint", samples=1)
+    assert ["turned.png and m.png are turned as the EXIF of each says" in notes[0], len(notes)] == [True, 2]
+    assert "m.png is nowhere white: what is drawn is mixed with the picture" in notes[1]
+    Image.fromarray(hole).save(tmp_path / "m.png", exif=exif)
+    edit(tmp_path, tmp_path / "turned.png", tmp_path / "m.png", notes, task="inpaint", samples=1)
+    assert len(notes) == 2
+
+
+def test_what_is_drawn_in_a_hole_of_the_opacity_is_seen(tmp_path):
+    hole = np.zeros((24, 30), np.uint8)
+    hole[6:12, 10:25] = 255
+    Image.fromarray(np.dstack([picture(), 200 - (hole // 255) * 200])).save(tmp_path / "a.png")
+    Image.fromarray(hole).save(tmp_path / "m.png")
+    found = edit(tmp_path, tmp_path / "a.png", tmp_path / "m.png", task="inpaint", samples=1)
+    assert (read_photo(found.files[".png"]).alpha == np.where(hole > 0, 255, 200)).all()
 
 
 def test_opacity_is_drawn_on_as_opaque_and_a_profile_of_grey_is_not_of_colours(tmp_path):

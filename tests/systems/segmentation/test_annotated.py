@@ -181,7 +181,7 @@ def test_masks_turned_rectangles_and_circles_at_the_edge_of_labelme(tmp_path):
     assert (labels[5:7, 4:7] == own).all() and (labels == 1).sum() == 5
     assert (labels[:3, 8:] == 2).all() and (labels == 2).sum() == 12
     assert (labels == 3).sum() == pytest.approx(np.pi, abs=1) and labels[0, 0] == 3
-    for change in ({"points": [[11, 5], [13, 6]]}, {"mask": 5}, {"mask": "!"}):
+    for change in ({"points": [[11, 5], [13, 6]]}, {"points": [[np.nan, 5], [6, 6]]}, {"mask": 5}, {"mask": "!"}):
         broken = content | {"shapes": [content["shapes"][0] | change]}
         with pytest.raises(UserError, match="cannot be read, or that lies outside of the picture"):
             annotated.to_labels(annotated.read_labelme(tmp_path / "a.json", broken, print), ["a"])

@@ -276,3 +276,16 @@ def test_folders_that_look_like_a_split_are_said(tmp_path):
     (tmp_path / "cell_0.png").rename(tmp_path / "test" / "cell_0.png")
     read_data(tmp_path, note=notes.append)
     assert any(note.startswith("the folders test, train are not told apart: a list") for note in notes)
+
+
+def test_objects_of_a_json_that_are_not_seen_are_said(tmp_path):
+    save(cells(0)[0], tmp_path / "a.png")
+    height, width = cells(0)[0].shape[:2]
+    images = [{"id": 1, "file_name": "a.png", "width": width, "height": height}]
+    shapes = [[[2, 2, 9, 2, 9, 9, 2, 9]], [[3, 3, 8, 3, 5, 3]]]
+    objects = [{"id": i, "image_id": 1, "category_id": 1, "segmentation": one} for i, one in enumerate(shapes)]
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    notes = []
+    assert read_data(tmp_path, note=notes.append).examples[0].labels.max() == 1
+    assert "1 objects are left out: they lie below others, or cover half of no pixel" in notes

@@ -110,6 +110,19 @@ def test_what_is_transparent_is_nothing(tmp_path):
         Image.fromarray(clear[..., 2:], "LA").save(tmp_path / "b.png")
         (mask,) = read_masks(tmp_path / "b.png")
         assert ((mask.values > 0) == truth).all()
+    white, numbers = np.where(truth, 0, 255).astype(np.uint8), np.where(truth, cells(0)[1], 999).astype(np.uint16)
+    indexed = Image.fromarray(np.where(truth, 0, 1).astype(np.uint8))
+    indexed.putpalette([255, 0, 0, 0, 255, 0])
+    for name, picture, nothing in (
+        ("grey.png", Image.fromarray(white), 255),
+        ("deep.png", Image.fromarray(numbers), 999),
+        ("palette.png", indexed, 1),
+        ("palette.gif", indexed, 1),
+    ):
+        picture.save(tmp_path / name, transparency=nothing)
+        (mask,) = read_masks(tmp_path / name)
+        assert ((mask.values > 0) == truth).all()
+        assert name != "deep.png" or (mask.values == cells(0)[1]).all()
     pytest.importorskip("tifffile")
     (mask,) = read_masks(save(clear, tmp_path / "a.tif"))
     assert ((mask.values > 0) == truth).all()
@@ -184,3 +197,19 @@ def test_palettes_that_differ_are_read_by_their_colours(tmp_path):
 def test_a_palette_of_grey_is_no_colour(tmp_path):
     mask = indexed([[0, 1], [7, 7]], np.arange(256)[:, None] * [1, 1, 1], tmp_path / "a.png")
     assert not mask.coloured and mask.palette is None and mask.values.tolist() == [[0, 1], [7, 7]]
+
+
+def test_truth_values_are_written_by_tifffile_as_black(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    truth = cells(0)[1] > 0
+    tifffile.imwrite(tmp_path / "a.tif", truth)
+    assert ((read_masks(tmp_path / "a.tif")[0].values > 0) == truth).all()
+    tifffile.imwrite(tmp_path / "scan.tif", ~truth, software="a scanner's", photometric="miniswhite")
+    assert ((read_masks(tmp_path / "scan.tif")[0].values > 0) == truth).all()
+
+
+def test_numbers_too_large_to_count_are_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.where(np.eye(9) > 0, 1e30, 0))
+    with pytest.raises(UserError, match="save whole numbers"):
+        read_masks(tmp_path / "a.tif")

@@ -188,3 +188,11 @@ def test_pictures_that_cannot_be_read_keep_no_other_from_being_done(tmp_path, mo
     assert "left out, and the other pictures are done: " in (said := capsys.readouterr().err) and "broken.png" in said
     with open("out/objects.csv") as file:
         assert [row["picture"] for row in csv.DictReader(file)] == ["cell_0", "cell_1"]
+
+
+def test_what_is_left_out_of_a_folder_is_said(tmp_path):
+    for name in ("a.png", "my_mask.png", "masks/b.png", ".hidden.png"):
+        save(cells(0)[0], tmp_path / "in" / name)
+    each, _, notes = run(tmp_path, tmp_path / "in", samples=1)
+    assert len(each) == 1
+    assert notes[0] == "2 files are masks, come from an earlier run, or lead nowhere: left out: b.png, my_mask.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,8 +21,9 @@ from inkwash.systems.pictures import primaries
 
 Source = str | Path | Image.Image
 FEATHER = 0.02  # of the side: the radius of a soft edge
+TINT = 32  # levels by which the channels of a mask may differ, as of a JPEG or a scan
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
-SUBFILE_TYPE, PHOTOMETRIC = 254, 262  # tags of TIFF 6.0
+SUBFILE_TYPE, PHOTOMETRIC, ORIENTATION = 254, 262, 274  # tags of TIFF 6.0
 HEIF = {".heic", ".heif"}
 
 
@@ -48,11 +50,11 @@ def open_image(source: Source | IO[bytes]) -> Iterator[Image.Image]:
             yield source
             return
         if not isinstance(source, str | Path):
-            with Image.open(source) as opened:
+            with of_any_size(source) as opened:
                 yield opened
             return
         require_reader(Path(source))
-        with Path(source).open("rb") as file, Image.open(file) as opened:
+        with Path(source).open("rb") as file, of_any_size(file) as opened:
             yield opened
     except (UserError, MemoryError):
         raise
@@ -62,6 +64,19 @@ def open_image(source: Source | IO[bytes]) -> Iterator[Image.Image]:
         raise UserError(f"{name}: too many pixels; make it smaller") from None
     except Exception:  # a broken file makes its reader stumble in any way
         raise UserError(f"{name}: not a picture that can be read") from None
+
+
+def of_any_size(file: IO[bytes]) -> Image.Image:
+    """Pillow's picture; whoever needs the memory judges its size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
+
+
+def orientation(source: Source) -> int:
+    """As EXIF numbers it, and TIFF: 1 for a picture that lies as it is."""
+    with open_image(source) as opened:
+        return int(opened.getexif().get(ORIENTATION, 1))
 
 
 def is_animated(source: Source) -> bool:
@@ -168,9 +183,14 @@ def fitted(width: int, height: int, size: int) -> tuple[int, int, int, int]:
 
 
 def load_mask(source: Source) -> Image.Image:
-    """ "L": white where to draw anew, black where to keep; what is transparent is kept."""
+    """ "L": white where to draw anew, black where to keep; what is transparent is kept. UserError for colours: of
+    them, or of a photograph with a hole in its opacity, the brightness means nothing."""
     picture = load_image(source).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("L")
+    shown = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
+    if np.ptp(np.asarray(shown), axis=-1).max() > TINT:
+        name = str(source) if isinstance(source, str | Path) else "the mask"
+        raise UserError(f"{name}: a mask in colours: make white what shall be drawn anew, and black what shall stay")
+    return shown.convert("L")
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

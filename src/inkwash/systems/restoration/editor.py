@@ -24,13 +24,14 @@ from inkwash.systems.restoration.levels import (
     to_network,
     white_of,
 )
-from inkwash.systems.restoration.masks import canvas, surrounding, with_missing
+from inkwash.systems.restoration.masks import canvas, canvas_size, surrounding, with_missing
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
 from inkwash.systems.restoration.options import check_options
 
 if TYPE_CHECKING:
     import torch
 
+WHOLE = 2  # times a sample's bytes: it, and its file
 MOST_OUTPAINT = 0.45  # of a side, on each side
 
 
@@ -92,6 +93,7 @@ class Editor(RestorationModel):
         if outpaint is not None and not 0 < outpaint <= MOST_OUTPAINT:
             raise UserError(f"outpaint = {outpaint}: choose a fraction of the side above 0, to {MOST_OUTPAINT}")
         if outpaint is not None:
+            check_memory(*canvas_size(picture, outpaint), len(self.seeds(seed, samples)))
             picture, mask = canvas(picture, outpaint)
         white = white_of(picture)  # of its colours: their brightness may fill less of the range
         if task == "colourise":
@@ -116,19 +118,18 @@ class Editor(RestorationModel):
         box = np.s_[:, :] if mask is None else surrounding(mask > 0, self.config["size"])
         cut = picture[box]
         share = np.ones(cut.shape[:2]) if mask is None else mask[box]
-        check_memory(cut.shape[0], cut.shape[1], len(seeds))
+        check_memory(cut.shape[0], cut.shape[1], len(seeds), WHOLE * picture.nbytes)
         grey = picture.ndim == 2
         source, own = to_network(cut, white), share if grey else share[..., None]
-        made = []
+        stack = np.repeat(picture[None], len(seeds), 0)
         for j, one in enumerate(seeds):
             told = in_all(progress, j, len(seeds))
             hole = None if mask is None else share > 0
             drawn = from_network(self.fill(source, hole, one, steps, told, colours_only), white, grey)
-            result = picture.copy()
-            result[box] = np.where(own > 0, to_levels(own * drawn + (1 - own) * cut, white, cut), cut)
-            made.append(result)
-        stack = np.stack(made)
-        return Edited(stack, spread_of(stack, white), np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
+            stack[j][box] = np.where(own > 0, to_levels(own * drawn + (1 - own) * cut, white, cut), cut)
+        spread = np.zeros(picture.shape[:2], np.float32)
+        spread[box] = spread_of(stack[:, *box], white)
+        return Edited(stack, spread, np.ones(picture.shape[:2], bool) if mask is None else mask > 0)
 
     def fill(
         self,
@@ -171,6 +172,8 @@ def check_mask(mask: Array, picture: Array) -> None:
         raise UserError(f"mask: of type {type(mask).__name__}: give an array of numbers from 0 to 1")
     if mask.shape != picture.shape[:2]:
         raise UserError(f"mask: its shape is {mask.shape}, the picture's {picture.shape[:2]}: give one of the same")
+    if mask.dtype.kind not in "buif":
+        raise UserError(f"mask: numbers of type {mask.dtype}: give real ones from 0 to 1")
     if not (mask.min() >= 0 and 0 < mask.max() <= 1):
         raise UserError(f"mask: {mask.min()} to {mask.max()}: numbers from 0 to 1 are needed, some of them above 0")
 

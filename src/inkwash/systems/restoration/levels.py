@@ -22,7 +22,7 @@ def check_picture(picture: Array) -> None:
     """UserError for what is no picture (H, W) or (H, W, 3) of 8 or 16 bits."""
     if not isinstance(picture, np.ndarray):
         raise UserError(f"a picture of type {type(picture).__name__}: give an array, as np.asarray makes one")
-    shape, kind = picture.shape, picture.dtype
+    shape, kind = picture.shape, picture.dtype.newbyteorder("=")
     if not picture.size:
         raise UserError(f"a picture of shape {shape}: it has no pixels")
     if kind not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
@@ -75,9 +75,9 @@ def as_bright(picture: Any, grey: Any) -> Any:
     return grey + colour / xp.amax(beyond, 1, keepdims=True).clip(1)
 
 
-def check_memory(height: int, width: int, samples: int) -> None:
-    """UserError where a picture of this size needs more memory than is free."""
-    needed, free = 4.0 * height * width * (WORKING + 3 * samples), free_memory()
+def check_memory(height: int, width: int, samples: int, whole: float = 0) -> None:
+    """UserError where drawing so many pixels, and `whole` bytes for each sample, need more memory than is free."""
+    needed, free = 4.0 * height * width * (WORKING + 3 * samples) + whole * samples, free_memory()
     if needed > free:
         raise UserError(
             f"a picture of {width} x {height} pixels needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free: "

@@ -55,10 +55,16 @@ def random_border(rng: np.random.Generator, size: int) -> Array:
 def canvas(picture: Array, outpaint: float) -> tuple[Array, Array]:
     """The picture in the middle of a black one, of whose sides it leaves `outpaint` free on each side; and 1.0 where
     that is."""
-    edges = [max(1, round(side * outpaint / (1 - 2 * outpaint))) for side in picture.shape[:2]]
-    around = [(edge, edge) for edge in edges]
+    sides = canvas_size(picture, outpaint)
+    around = [((large - side) // 2,) * 2 for large, side in zip(sides, picture.shape[:2], strict=True)]
     free = np.pad(np.zeros(picture.shape[:2]), around, constant_values=1.0)
     return np.pad(picture, [*around, *[(0, 0)] * (picture.ndim - 2)]), free
+
+
+def canvas_size(picture: Array, outpaint: float) -> tuple[int, int]:
+    """Rows and columns of a canvas."""
+    height, width = (side + 2 * max(1, round(side * outpaint / (1 - 2 * outpaint))) for side in picture.shape[:2])
+    return height, width
 
 
 def surrounding(hole: Array, margin: int) -> tuple[slice, slice]:

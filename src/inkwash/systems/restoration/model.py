@@ -149,9 +149,9 @@ class RestorationModel(TorchModel):
     def seeds(self, seed: int, samples: int | None) -> list[int]:
         check_seed(seed)
         count = self.config["samples"] if samples is None else samples
-        if not 1 <= count <= MOST_SAMPLES:
+        if not (1 <= count <= MOST_SAMPLES and count == int(count)):
             raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
-        return [(int(seed) + j) % 2**64 for j in range(count)]
+        return [(int(seed) + j) % 2**64 for j in range(int(count))]
 
 
 @diffusion.x0_guide()

@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import Array, check_end, decoded, opened, png_bits
+from inkwash.codecs.picture_files import Array, check_end, decoded, png_bits, unreadable
 from inkwash.codecs.png import encode_png, encode_webp
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.picture_folders import with_recipe
+from inkwash.systems.pictures.data import open_image
 from inkwash.weights.files import atomic
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
@@ -22,6 +23,7 @@ SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 LONGEST = {"jpeg": 65_535, "webp": 16_383}  # sides, in pixels
 QUALITY = 95  # of a JPEG
 ORIENTATION, XMP_TAG = 274, 700  # tags of TIFF 6.0
+NUMBERS = {2: " (signed)", 3: " (floats)"}  # that are no counts from 0
 
 
 class Photo(NamedTuple):
@@ -37,12 +39,12 @@ class Photo(NamedTuple):
 def read_photo(path: Path) -> Photo:
     """A picture of one page, turned as its camera says.
 
-    Raises UserError for what is no picture, animations and stacks, CMYK and LAB, floats and 32 bits, and colours of
-    16 bits in a PNG.
+    Raises UserError for what is no picture, animations and stacks, CMYK and LAB, floats, signed numbers and 32 bits,
+    channels that are neither colours nor opacity, and colours of 16 bits in a PNG.
     """
     if (deep := read_deep_tiff(path)) is not None:
         return deep
-    with opened(path) as picture:
+    with open_image(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != "MPO":
             raise UserError(f"{path}: animated, or a stack, of {frames} pages; save the one that is meant")
@@ -95,19 +97,21 @@ def read_deep_tiff(path: Path) -> Photo | None:
             check_end(path, tiff)
             page, pages = tiff.pages[0], len(tiff.pages)
             bits, kind, axes = int(np.max(page.bitspersample)), int(page.photometric), page.axes
-            floats = page.sampleformat != 1
-            values = page.asarray() if bits == 16 and not floats and pages == 1 else None
+            numbers = NUMBERS.get(page.sampleformat, "")
+            values = page.asarray() if bits == 16 and not numbers and pages == 1 else None
             extra, way, icc = page.extrasamples, int(page.tags.valueof(ORIENTATION, default=1)), page.iccprofile
     except UserError:
         raise
-    except Exception:  # a broken file makes its reader stumble in any way
-        raise UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed") from None
+    except Exception as error:  # a broken file makes its reader stumble in any way
+        raise unreadable(path, error) from None
     if pages > 1:
         raise UserError(f"{path}: a stack, of {pages} pages; save the one that is meant")
-    if bits <= 8:
+    if 0 in extra:  # of which nothing says whether it is opacity
+        raise UserError(f"{path}: {page.samplesperpixel} channels; save the one, or the three, that are meant")
+    if bits <= 8 and not numbers:
         return None
     if values is None:
-        raise UserError(f"{path}: numbers of {bits} bits{' (floats)' * floats}: save it with 8 or 16 bits")
+        raise UserError(f"{path}: numbers of {bits} bits{numbers}: save it with 8 or 16 bits, unsigned")
     if kind not in (0, 1, 2):
         raise UserError(f"{path}: neither grey nor RGB; save it as RGB")
     values = np.moveaxis(values, 0, -1) if axes[0] == "S" else values
@@ -158,6 +162,8 @@ def lacks(photo: Photo, kind: str) -> str | None:
         return f"no {kind.upper()} of {'colours or opacity in ' * (kind == 'png')}16 bits is written"
     if kind == "jpeg" and photo.alpha is not None:
         return "a JPEG has no opacity"
+    if kind == "webp" and photo.icc and photo.pixels.ndim == 2:
+        return "a WebP has no grey, of which the colour profile is"
     if (longest := max(photo.pixels.shape[:2])) > LONGEST.get(kind, longest):
         return f"{longest} pixels are too many for a side"
     return None

@@ -17,7 +17,7 @@ from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems.base import Context, Result, on_progress, recipe
 from inkwash.systems.picture_folders import check_all_done, leave_out_faulty, on_picture, room_on_disk
-from inkwash.systems.pictures.data import load_mask, same_shape
+from inkwash.systems.pictures.data import is_animated, load_mask, orientation, same_shape
 from inkwash.systems.restoration.data import picture_files
 from inkwash.systems.restoration.levels import Array, spread_of, white_of
 from inkwash.systems.restoration.output import invented_facts, write_samples
@@ -29,6 +29,7 @@ from inkwash.systems.train import train as run_training
 UPSCALERS = {"superresolution": Task("inkwash.systems.restoration.train_superresolution")}
 EDITORS = {"editing": Task("inkwash.systems.restoration.train_editing")}
 TASKS = UPSCALERS | EDITORS
+WHITE = 0.9  # of a mask of a smoothed hole, somewhere
 FAINTEST = 0.1  # of a mask that means anything: one of numbers of classes, 0 and 1, is darker
 
 
@@ -76,13 +77,13 @@ def edit(requests: list[Edit], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model = context.model(request.model)
         photo = read(context.open(request.picture), request.picture.name, context)
-        mask = None if request.mask is None else mask_for(photo, context.open(request.mask), request.mask.name)
+        mask = None if request.mask is None else read_mask(photo, request, context)
         with named(request.picture.name):
             found = model.edit(
                 photo.pixels, request.task, mask, request.outpaint, request.samples, request.seed, request.steps,
                 on_progress(context),
             )  # fmt: skip
-            photos = [edited_photo(photo, one) for one in found.samples]
+            photos = [edited_photo(photo, one, mask) for one in found.samples]
             kind = format_for(photos[0], request.format, lossless=True)
         facts = recipe("editing", "edit", request, model, context)
         facts |= {"invented": invented_facts(found.invented), "runtime": model.runtime}
@@ -119,8 +120,23 @@ def named(name: str) -> Iterator[None]:
         raise UserError(f"{name}: {error}") from None
 
 
+def read_mask(photo: Photo, request: Any, context: Context) -> Array:
+    """See `mask_for`; what may be meant otherwise is said."""
+    file, name = context.open(request.mask), request.mask.name
+    mask = mask_for(photo, file, name)
+    if orientation(context.open(request.picture)) != orientation(file):
+        context.tell(
+            Note(f"{request.picture.name} and {name} are turned as the EXIF of each says: they must lie the same way")
+        )
+    if mask.max() < WHITE:
+        context.tell(Note(f"{name} is nowhere white: what is drawn is mixed with the picture"))
+    return mask
+
+
 def mask_for(photo: Photo, file: Path, name: str) -> Array:
     """(H, W) from 0 to 1, of the photograph's size. UserError for one of another shape, all black or all white."""
+    if is_animated(file):
+        raise UserError(f"{name}: animated, or a stack; save the page that is meant")
     mask, (height, width) = load_mask(file), photo.pixels.shape[:2]
     if not same_shape(mask.size, (width, height)):
         raise UserError(
@@ -158,9 +174,12 @@ def enlarged_photo(photo: Photo, pixels: Array) -> Photo:
     return photo._replace(pixels=pixels, alpha=alpha)
 
 
-def edited_photo(photo: Photo, pixels: Array) -> Photo:
-    """With its opacity, opaque beyond its edges; and its profile, unless that is of grey and colours were added."""
+def edited_photo(photo: Photo, pixels: Array, mask: Array | None) -> Photo:
+    """With its opacity, opaque beyond its edges and in holes; and its profile, unless that is of grey and colours
+    were added."""
     alpha = photo.alpha
+    if alpha is not None and mask is not None:
+        alpha = np.maximum(alpha, (mask * np.iinfo(alpha.dtype).max).round().astype(alpha.dtype))
     if alpha is not None and alpha.shape != pixels.shape[:2]:
         edges = [(most - side) // 2 for most, side in zip(pixels.shape[:2], alpha.shape, strict=True)]
         alpha = np.pad(alpha, [(edge, edge) for edge in edges], constant_values=np.iinfo(alpha.dtype).max)

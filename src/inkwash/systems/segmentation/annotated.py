@@ -158,6 +158,8 @@ def labelme_mask(mask: str, points: Array, height: int, width: int, name: str) -
     """A shape of type mask: a PNG in base64 from the first of its points, a pixel's number, to the second."""
     try:
         own = np.asarray(Image.open(io.BytesIO(b64decode(mask)))) > 0
+        if not (np.abs(points) < height + width).all():
+            raise ValueError("no number, or far outside")
         (left, top), (right, bottom) = points.astype(int)
         found = np.zeros((height, width), bool)
         found[top : bottom + 1, left : right + 1] = own

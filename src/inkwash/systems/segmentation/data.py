@@ -208,6 +208,9 @@ def read_annotated(
         says_of_range(pages, one.path.name, note)
         entries.append((stem_of(one.path.name), stem_of(one.path.name), pages[0], *annotated.to_labels(one, names)))
     note(f"{len(entries)} pictures annotated, of the classes {', '.join(names)}")
+    drawn = sum(len(kinds) - 1 for *_, kinds in entries)
+    if lost := sum(len(one.objects) for one in found) - drawn:
+        note(f"{lost} objects are left out: they lie below others, or cover half of no pixel")
     return entries, names
 
 

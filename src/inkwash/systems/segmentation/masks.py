@@ -43,7 +43,11 @@ def read_masks(path: Path) -> list[Mask]:
             check_whole(path, picture)
             palette = palette_of(picture) if picture.mode == "P" else None
             page = numbers_of(decoded(path, picture))
-            if palette and not all(palette[number] == GREY * number for number in np.unique(page).tolist()):
+            if (
+                palette
+                and page.ndim == 2
+                and not all(palette[number] == GREY * number for number in np.unique(page).tolist())
+            ):
                 mask = to_mask(page, True, path)
                 return [
                     mask._replace(palette={number: palette[number] for number in np.unique(mask.values).tolist()})
@@ -77,9 +81,13 @@ def by_colour(mask: Mask) -> Mask:
 
 def numbers_of(picture: Any) -> Array:
     """Of Pillow's picture: (H, W), or colours (H, W, 3). What is transparent is 0; black on nothing is not."""
-    if picture.mode in ("1", "L", "P", "F") or picture.mode[0] == "I":
-        return np.asarray(picture)
-    page = np.asarray(picture.convert("RGBA"))
+    page = np.asarray(picture)
+    if picture.mode[0] in "IF":
+        return np.where(page == picture.info.get("transparency"), 0, page)
+    both = picture.convert("RGBA")
+    if picture.mode in ("1", "L", "P") and not page[np.asarray(both)[..., 3] == 0].any():
+        return page
+    page = np.asarray(both)
     shown = page[..., 3:] > 0
     if not shown.all() and not (page[..., :3] * shown).any():
         return shown[..., 0]
@@ -89,7 +97,7 @@ def numbers_of(picture: Any) -> Array:
 def to_mask(page: Array, coloured: bool, path: Path) -> Mask:
     if page.ndim == 3 and (page == page[..., :1]).all():
         page = page[..., 0]
-    if page.dtype.kind == "f" and not (np.isfinite(page) & (page == page.round())).all():
+    if page.dtype.kind == "f" and not ((np.abs(page) < 2**53) & (page == page.round())).all():
         raise UserError(
             f"{path}: a mask of fractions; save whole numbers: 0 where nothing is, and one for each object"
         )
