@@ -144,6 +144,8 @@ def convert(requests: list[Convert], context: Context) -> Iterator[Result]:
             context.tell(Note(text))
 
         found = checked(formats.read(data, note), data, request.drop_bad, note)
+        if found.others:
+            note(f"not kept of the boxes: {', '.join(found.others)}")
         with room_on_disk(context):
             files = writers.write(found, target, data, request.format, note)
             for name in filter(lambda name: (data / name).is_file(), LISTS):  # which goes before the format's own
