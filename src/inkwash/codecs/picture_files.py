@@ -105,7 +105,8 @@ def orientation(path: Path) -> int:
     if path.suffix.lower() in TIFF:
         return 1
     with opened(path) as picture:
-        return int(picture.getexif().get(ORIENTATION, 1))
+        found = picture.getexif().get(ORIENTATION, 1)  # some write text there, or several
+        return int(found) if found in range(1, 9) else 1
 
 
 def png_bits(path: Path) -> int:

@@ -157,7 +157,7 @@ def read_yolo(folder: Path, path: Path, note: Note) -> Annotations:
     }
     files = [file for found in parts.values() for file in found]
     files = list(dict.fromkeys(files)) or pictures_below(path.parent)
-    by_stem(path.parent, files)
+    by_stem(folder, files)
     labels = {file: labels_of(file, folder) for file in files}
     missing = [file for file, text in labels.items() if not text.is_file()]
     if len(missing) == len(files):
