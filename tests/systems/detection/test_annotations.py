@@ -93,3 +93,12 @@ def test_two_pictures_of_one_name_are_refused():
     twice = one._replace(pictures=[*one.pictures, one.pictures[0]._replace(file=Path("b/a.jpg"))])
     with pytest.raises(UserError, match="two pictures are called a; rename one"):
         checked(twice, Path("folder"), False, print)
+
+
+@pytest.mark.parametrize(
+    "name", ["z\udce4.png", "a\x01.png"]
+)  # of bytes that are no UTF-8, as old archives leave them
+def test_a_picture_whose_name_no_text_can_hold_is_refused(name):
+    one = some((1, 1, 4, 4))
+    with pytest.raises(UserError, match="a picture is called"):
+        checked(one._replace(pictures=[one.pictures[0]._replace(file=Path(name))]), Path("folder"), False, print)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.codecs.picture_files import Array, is_picture, stem_of
+from inkwash.codecs.picture_files import Array, is_picture, is_writable, stem_of
 from inkwash.errors import UserError
 from inkwash.systems.coco import first_twice
+from inkwash.systems.picture_folders import check_names
 from inkwash.systems.splits import some
 
 Note = Callable[[str], None]
 ROUNDING = 1.0  # pixels by which a box may pass the edge, and is cut
-UNWRITABLE = ("Cc", "Cs")  # characters that XML and UTF-8 have no place for
 LONGEST = 200  # letters of a class's name
 BOMS = (b"\xff\xfe", b"\xfe\xff")  # with which UTF-16 begins
 
@@ -71,7 +70,7 @@ def named(labels: Sequence[str]) -> list[str]:
 def check_classes(names: Sequence[str], path: Path) -> None:
     """UserError for names that not every format can hold, and for two of one."""
     for name in names:
-        if not 0 < len(name) <= LONGEST or any(unicodedata.category(letter) in UNWRITABLE for letter in name):
+        if not 0 < len(name) <= LONGEST or not is_writable(name):
             raise UserError(
                 f"{path}: a class is called {name[:40]!r}: up to {LONGEST} letters that can be written are needed"
             )
@@ -122,7 +121,8 @@ def whole(value: float) -> float | int:
 def checked(found: Annotations, folder: Path, drop: bool, note: Note) -> Annotations:
     """Boxes that pass the edge by up to a pixel are cut there, and it is said. UserError for bad ones: outside of the
     picture, inverted, without an area; with `drop` they are left out, and named; and for two pictures of one name,
-    and for shares where pixels are needed."""
+    names that no text can hold, and shares where pixels are needed."""
+    check_names(folder, [picture.file.name for picture in found.pictures])
     if (twice := first_twice(stem_of(picture.file.name) for picture in found.pictures)) is not None:
         raise UserError(f"{folder}: two pictures are called {twice}; rename one")
     every = [value for picture in found.pictures for box in picture.boxes for value in box.corners]
