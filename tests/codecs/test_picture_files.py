@@ -301,3 +301,10 @@ def test_another_size_is_what_an_independent_implementation_says(size):
     x = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
     expected = F.interpolate(torch.from_numpy(x), size, mode="bilinear", align_corners=False, antialias=True)
     np.testing.assert_allclose(resized(x, size), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", [b"\x02\0\x02\0\0\0x\0\0\0", b"\x03\0\x01\0\0\0\x63\0\0\0"], ids=["text", "99"])
+def test_an_orientation_that_is_none_turns_nothing(entry, tmp_path):
+    head = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01"  # one entry follows: type, count, value
+    Image.new("L", (9, 6)).save(tmp_path / "a.jpg", exif=head + entry + b"\0\0\0\0")
+    assert size_of(tmp_path / "a.jpg") == (9, 6) == read_pages(tmp_path / "a.jpg")[0].shape[::-1]

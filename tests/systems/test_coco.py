@@ -95,3 +95,33 @@ def test_a_picture_that_its_exif_turns_has_another_size(tmp_path):
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     with pytest.raises(UserError, match=r"a.jpg is 6 x 9 pixels, by the file 9 x 6"):
         coco.read(path, coco.load(path))
+
+
+def test_ids_that_are_there_twice_and_pictures_that_are_one_are_refused(tmp_path):
+    one = {"file_name": "a.png", "width": 9, "height": 6}
+    for changes, says in [
+        ({"images": [one | {"id": 7}, one | {"id": 7, "file_name": "b.png"}]}, "two pictures have the id 7"),
+        ({"categories": [{"id": 3, "name": "cell"}, {"id": 3, "name": "dust"}]}, "two categories have the id 3"),
+        (
+            {"images": [one | {"id": 7, "file_name": "x/a.png"}, one | {"id": 8, "file_name": "y/a.png"}]},
+            r"x/a.png and y/a.png are both found as .*a.png",
+        ),
+    ]:
+        path = write(tmp_path, **changes)
+        with pytest.raises(UserError, match=says):
+            coco.read(path, coco.load(path))
+
+
+def test_a_name_as_addresses_have_it_and_one_without_end(tmp_path):
+    Image.new("L", (12, 10)).save(tmp_path / "a b%20.png")
+    assert coco.place(tmp_path / "a.json", "https://h.org/x/a%20b%2520.png") == tmp_path / "a b%20.png"
+    assert coco.place(tmp_path / "a.json", "a b%20.png") == tmp_path / "a b%20.png"
+    assert coco.place(tmp_path / "a.json", "a" * 5000 + ".png") is None
+    assert coco.place(tmp_path / "a.json", "a\0.png") is None
+
+
+def test_utf_16_is_read(tmp_path):
+    path = write(tmp_path)
+    before = coco.load(path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    assert coco.load(path) == before

@@ -26,3 +26,12 @@ def test_links_to_nowhere_and_what_is_hidden_are_no_pictures(tmp_path):
         save(cells(0)[0], tmp_path / name)
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     assert [name for name, _ in picture_files(tmp_path)] == ["a"]
+
+
+def test_a_name_that_no_text_can_hold_is_refused(tmp_path):
+    save(cells(0)[0], tmp_path / "a\x01b.png")
+    for path in (tmp_path, tmp_path / "a\x01b.png"):
+        with pytest.raises(UserError, match=r"a picture is called 'a\\x01b'"):
+            picture_files(path)
+    with pytest.raises(UserError, match="a picture is called"):
+        picture_files(tmp_path / "a\x01b.png", "z\udce4.png")

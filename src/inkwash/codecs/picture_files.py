@@ -31,6 +31,7 @@ PLAIN = (
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: its number, and what exchanges the sides
 DARK = 4096  # a picture of 16 bits whose numbers are all smaller, as of 12 bits or less, is scaled
 LARGEST = np.float64(1e37)  # beyond it maps mark places without a value
+UNWRITABLE = ("Cc", "Cs")  # control characters and bytes of no text, for which XML and UTF-8 have no place
 LOW, HIGH = 1.0, 99.8  # percentiles that become 0 and 1
 
 
@@ -41,6 +42,11 @@ def is_picture(path: Path) -> bool:
 def is_hidden(file: Path, folder: Path) -> bool:
     """Whether it, or a folder on the way to it, begins with a dot, as what systems and editors keep there."""
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def is_writable(name: str) -> bool:
+    """Whether files of text can hold it."""
+    return not any(unicodedata.category(letter) in UNWRITABLE for letter in name)
 
 
 def stem_of(name: str) -> str:
@@ -106,7 +112,8 @@ def orientation(path: Path) -> int:
     if path.suffix.lower() in TIFF:
         return 1
     with opened(path) as picture:
-        return int(picture.getexif().get(ORIENTATION, 1))
+        found = picture.getexif().get(ORIENTATION, 1)  # some write text there, or several
+        return int(found) if found in range(1, 9) else 1
 
 
 def png_bits(path: Path) -> int:

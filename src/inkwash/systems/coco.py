@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from inkwash.codecs.picture_files import size_of
 from inkwash.errors import UserError
+
+FLAGS = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
 class Content(NamedTuple):
@@ -24,7 +30,7 @@ class Content(NamedTuple):
 def load(path: Path) -> Any:
     """UserError for what is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_bytes())  # which sees whether it is UTF-8 or UTF-16
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -39,16 +45,38 @@ def broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not COCO's JSON: {error} is missing or wrong")
 
 
+def flag(value: Any) -> bool:
+    """Of 0 or 1, true or false, as a number or as text; False of nothing. ValueError of anything else."""
+    text = "" if value is None else str(value).strip().lower()
+    if text not in FLAGS:
+        raise ValueError(f"{str(value)[:20]!r}, not 0 or 1")
+    return FLAGS[text]
+
+
+def first_twice(names: Iterable[Any]) -> Any:
+    """The first that is there more than once; None where there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def by_id(path: Path, rows: Any, what: str) -> dict[Any, Any]:
+    """UserError for two of one id, of which the annotations would not say which they mean."""
+    if (twice := first_twice(one["id"] for one in rows)) is not None:
+        raise UserError(f"{path}: two {what} have the id {twice}; number them anew")
+    return {one["id"]: one for one in rows}
+
+
 def read(path: Path, content: Any) -> Content:
     """The content of a COCO file, whose pictures lie beside it or in its folder `images`.
 
-    Raises UserError for missing pictures, two of one name, sizes that differ from the file's, and unknown ids.
+    Raises UserError for missing pictures, two of one name, sizes that differ from the file's, unknown ids, and those
+    that are there twice.
     """
     try:
-        names = {one["id"]: str(one["name"]) for one in content.get("categories", [])}
-        names = {key: names[key] for key in sorted(names)}
+        categories = by_id(path, content.get("categories", []), "categories")
+        names = {key: str(categories[key]["name"]) for key in sorted(categories)}
         pictures = {
-            one["id"]: (str(one["file_name"]), int(one["width"]), int(one["height"])) for one in content["images"]
+            key: (str(one["file_name"]), int(one["width"]), int(one["height"]))
+            for key, one in by_id(path, content["images"], "pictures").items()
         }
         owners: dict[Any, list[dict[str, Any]]] = {key: [] for key in pictures}
         for one in content["annotations"]:
@@ -58,14 +86,13 @@ def read(path: Path, content: Any) -> Content:
                 )
             if one["category_id"] not in names:
                 raise UserError(f"{path}: annotation {one.get('id')} has an unknown category {one['category_id']}")
-            owners[one["image_id"]].append(one)
+            owners[one["image_id"]].append(one | {"iscrowd": flag(one.get("iscrowd"))})
     except UserError:  # is a ValueError
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, error) from None
-    files = [name for name, *_ in pictures.values()]
-    if twice := sorted({name for name in files if files.count(name) > 1}):
-        raise UserError(f"{path}: two pictures are called {twice[0]}; leave one out")
+    if (twice := first_twice(name for name, *_ in pictures.values())) is not None:
+        raise UserError(f"{path}: two pictures are called {twice}; leave one out")
     places = {key: place(path, name) for key, (name, *_) in pictures.items()}
     if missing := [pictures[key][0] for key, found in places.items() if found is None]:
         some = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
@@ -73,6 +100,9 @@ def read(path: Path, content: Any) -> Content:
             f"{path}: {len(missing)} of its {len(pictures)} pictures are not beside it, nor in images/: {some}"
         )
     found = {key: file for key, file in places.items() if file is not None}
+    if (file := first_twice(found.values())) is not None:
+        same = [pictures[key][0] for key, own in found.items() if own == file]
+        raise UserError(f"{path}: {same[0]} and {same[1]} are both found as {file}; put each where its name says")
     sizes = {key: (width, height) for key, (_, width, height) in pictures.items()}
     for key, file in found.items():
         check_size(file, sizes[key], path)
@@ -80,16 +110,17 @@ def read(path: Path, content: Any) -> Content:
 
 
 def place(path: Path, name: str) -> Path | None:
-    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up. Nowhere else, for a
-    file that somebody sent may name any."""
-    known = PureWindowsPath(name)  # its parts are those of either system's paths
-    parts = [part for part in known.parts if part not in (known.anchor, "..")]
+    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up; by its name, or as
+    an address writes that. Nowhere else, for a file that somebody sent may name any."""
     above = path.parent.parent
-    for own in (parts, parts[-1:]) if parts else ():
-        for folder in (path.parent, path.parent / "images", above / "images", *[above] * (".." in known.parts)):
-            for form in ("NFC", "NFD"):  # as macOS, and as others, write an umlaut
-                if (file := folder / unicodedata.normalize(form, "/".join(own))).is_file():
-                    return file
+    for known in map(PureWindowsPath, dict.fromkeys((name, unquote(name)))):  # its parts are those of either system's
+        parts = [part for part in known.parts if part not in (known.anchor, "..")]
+        for own in (parts, parts[-1:]) if parts else ():
+            for folder in (path.parent, path.parent / "images", above / "images", *[above] * (".." in known.parts)):
+                for form in ("NFC", "NFD"):  # as macOS, and as others, write an umlaut
+                    file = folder / unicodedata.normalize(form, "/".join(own))
+                    if os.path.isfile(file):  # of a name that is too long Path.is_file raises
+                        return file
     return None
 
 

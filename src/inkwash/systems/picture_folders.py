@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import PngImagePlugin
 
-from inkwash.codecs.picture_files import Array, is_hidden, is_picture, read_pages, says_of_range
+from inkwash.codecs.picture_files import Array, is_hidden, is_picture, is_writable, read_pages, says_of_range
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError, remedy
 from inkwash.progress import Note, Progress
@@ -37,10 +37,12 @@ def picture_files(
     """(name, file) of each picture; of a folder, whatever lies below it but for hidden files, links to nowhere
     and what is left out. name: of a single file, as its owner calls it.
 
-    UserError for none, and for two of one name, whose results would have one, too.
+    UserError for none, for a name that no text can hold, and for two of one, whose results would have one, too.
     """
     if path.is_file():
-        return [(Path(name or path.name).stem, path)]
+        own = Path(name or path.name).stem
+        check_names(path, [own])
+        return [(own, path)]
     files = [
         file
         for file in files_below(path)
@@ -49,10 +51,17 @@ def picture_files(
     if not files:
         raise UserError(f"{path}: no pictures there")
     names = [file.stem for file in files]
+    check_names(path, names)
     if twice := sorted({one for one in names if names.count(one) > 1}):
         same = [file.relative_to(path).as_posix() for file in files if file.stem == twice[0]]
         raise UserError(f"two pictures are called {twice[0]}: {same[0]} and {same[1]}; rename one")
     return list(zip(names, files, strict=True))
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """UserError for a name that no text can hold."""
+    if strange := [name for name in names if not is_writable(name)]:
+        raise UserError(f"{path}: a picture is called {strange[0]!r}: rename it, in letters of UTF-8")
 
 
 def slices(name: str, pages: list[Array]) -> Iterator[tuple[str, Array]]:

@@ -38,8 +38,16 @@ Example = TypeVar("Example", bound=Grouped)
 def read_list(
     folder: Path, group: str, stems: Sequence[str], note: Callable[[str], None]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Which part a list gives each name to, and the column `group` of each, where there is one. stems: of the
-    pictures that are there; what is only there, or only in the list, is said."""
+    """Which part a list gives each name to, "train" or "table", and the column `group` of each; see `read_parts`."""
+    listed, groups = read_parts(folder, group, stems, note)
+    return {name: PARTS[part] for name, part in listed.items()}, groups
+
+
+def read_parts(
+    folder: Path, group: str, stems: Sequence[str], note: Callable[[str], None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a list calls the part of each name, one of PARTS, and the column `group` of each, where there is one.
+    stems: of the pictures that are there; what is only there, or only in the list, is said."""
     file = next((folder / name for name in LISTS if (folder / name).is_file()), None)
     if file is None:
         return {}, {}
@@ -65,7 +73,7 @@ def read_list(
         note(f"{some(lone)} are not in {file.name}")
     if lone := sorted(names.keys() - {*stems}):
         note(f"{file.name}: {some(lone)} are not among those that are read")
-    return {name: PARTS[part] for name, part in listed.items()}, groups
+    return listed, groups
 
 
 def some(names: Sequence[str]) -> str:

@@ -80,3 +80,25 @@ def test_up_to_a_pixel_is_rounding_and_is_cut_and_said():
 def test_a_box_of_which_nothing_is_in_the_picture_is_outside_of_it():
     with pytest.raises(UserError, match="1 outside of their picture"):
         checked(some((20, 1, 20.8, 4)), Path("folder"), False, print)
+
+
+def test_shares_where_pixels_are_needed_are_refused():
+    with pytest.raises(UserError, match="all corners lie between 0 and 1"):
+        checked(some((0.1, 0.2, 0.5, 1.0), (0.0, 0.0, 1.0, 1.0)), Path("folder"), True, print)
+    assert len(checked(some((0.1, 0.2, 0.5, 1.5)), Path("folder"), False, print).pictures[0].boxes) == 1
+
+
+def test_two_pictures_of_one_name_are_refused():
+    one = some((1, 1, 4, 4))
+    twice = one._replace(pictures=[*one.pictures, one.pictures[0]._replace(file=Path("b/a.jpg"))])
+    with pytest.raises(UserError, match="two pictures are called a; rename one"):
+        checked(twice, Path("folder"), False, print)
+
+
+@pytest.mark.parametrize(
+    "name", ["z\udce4.png", "a\x01.png"]
+)  # of bytes that are no UTF-8, as old archives leave them
+def test_a_picture_whose_name_no_text_can_hold_is_refused(name):
+    one = some((1, 1, 4, 4))
+    with pytest.raises(UserError, match="a picture is called"):
+        checked(one._replace(pictures=[one.pictures[0]._replace(file=Path(name))]), Path("folder"), False, print)

@@ -110,8 +110,11 @@ def test_the_parts_of_data_yaml_are_its_lists(tmp_path):
 
 
 def test_where_labels_lie(tmp_path):
-    assert labels_of(tmp_path / "images" / "x" / "images" / "a.png") == tmp_path / "images" / "x" / "labels" / "a.txt"
-    assert labels_of(tmp_path / "a.jpg") == tmp_path / "a.txt"
+    assert (
+        labels_of(tmp_path / "images" / "x" / "images" / "a.png", tmp_path)
+        == tmp_path / "images" / "x" / "labels" / "a.txt"
+    )
+    assert labels_of(tmp_path / "a.jpg", tmp_path) == tmp_path / "a.txt"
 
 
 @pytest.mark.parametrize(
@@ -263,3 +266,164 @@ def test_what_macos_leaves_is_no_picture_and_pictures_without_annotation_are_sai
     assert [*boxes] == ["a b"] and notes == ["1 pictures (lone) have no annotation in the JSON, and are left out"]
     boxes, _, notes = found(tmp_path / "yolo")
     assert [*boxes] == ["a"] and not notes
+
+
+def test_coco_s_flags_may_be_text(tmp_path):
+    rows = [{"category_id": 3, "bbox": [2, 3, 4, 5], "iscrowd": given} for given in ("0", "1", False, 1.0, None)]
+    boxes, _, _ = found(coco(tmp_path, rows))
+    assert [box[2] for box in boxes["a b"]] == [False, True, False, True, False]
+    with pytest.raises(UserError, match="not COCO's JSON: 'maybe', not 0 or 1"):
+        found(coco(tmp_path, [rows[0] | {"iscrowd": "maybe"}]))
+
+
+def test_what_is_not_kept_of_boxes_is_known(tmp_path):
+    rows = [{"category_id": 3, "bbox": [2, 3, 4, 5], "segmentation": [], "attributes": {"occluded": True}}]
+    assert found(coco(tmp_path / "coco", rows))[1].others == ["attributes"]
+    voc(tmp_path / "voc", [("cell", 0, 3, 4, 6, 9)])
+    file = tmp_path / "voc" / "Annotations" / "a.xml"
+    extra = "<pose>Unspecified</pose><occluded>0</occluded><truncated>1</truncated>"
+    text(file, file.read_text().replace("<bndbox>", f"{extra}<bndbox>"))
+    assert found(tmp_path / "voc")[1].others == ["truncated"]
+    table(tmp_path / "csv", ["a.5,cell,3,4,6,9,7"], "image,label,xmin,ymin,xmax,ymax,slide")
+    assert found(tmp_path / "csv")[1].others == ["slide"]
+
+
+@pytest.mark.parametrize("name", ["", "a\x01b", "a\ud800", "x" * 201])
+def test_a_class_that_no_format_could_hold_is_refused(name, tmp_path):
+    with pytest.raises(UserError, match="a class is called"):
+        found(coco(tmp_path, [], ((3, name),)))
+
+
+def test_names_of_yaml_are_text_and_nothing_else(tmp_path):
+    assert found(yolo(tmp_path, "0 0.5 0.5 1 1", "names: [no, 010, ' 1e3 ']\n"))[1].classes == ["no", "010", "1e3"]
+    nested = "a: &a [x, x]\nb: &b [*a, *a]\n"
+    for names in ("cell", "7", "coco.names", "{0: a, b: c}", "[*b]", "[a, a]"):
+        with pytest.raises(UserError, match=r"data.yaml: (names: a list|two categories are called a)"):
+            found(yolo(tmp_path, "0 0.5 0.5 1 1", f"{nested}names: {names}\n"))
+    for broken in ("names: [a", "names: " + "[" * 3000):
+        with pytest.raises(UserError, match=r"data.yaml: not YAML"):
+            found(yolo(tmp_path, "0 0.5 0.5 1 1", broken))
+
+
+def test_data_yaml_lays_nothing_open_beyond_its_folder(tmp_path):
+    inner = tmp_path / "data"
+    text(tmp_path / "secret.txt", "token=1\n")
+    text(inner / "list.txt", f"{picture(tmp_path / 'other' / 'o.png')}\n")
+    places = ("/", "../secret.txt", tmp_path / "secret.txt", "../other", "[images, ../other]", "list.txt")
+    for place in places:
+        yolo(inner, "0 0.5 0.5 1 1", f"path: ..\nnames: [cell]\ntrain: {place}\n")
+        with pytest.raises(UserError, match="is not there, in") as error:
+            found(inner)
+        assert "token" not in str(error.value)
+    yolo(inner, "0 0.5 0.5 1 1", f"names: [cell]\ntrain: {inner / 'images'}\n")
+    assert {*found(inner)[0]} == {"a"}
+
+
+def test_labels_are_looked_for_within_the_folder_alone(tmp_path):
+    folder = tmp_path / "images" / "set"
+    picture(folder / "p" / "a.png")
+    text(folder / "p" / "a.txt", "0 0.5 0.5 1 1")
+    text(tmp_path / "labels" / "set" / "p" / "a.txt", "1 0.5 0.5 1 1")
+    text(folder / "data.yaml", "names: [mine, other]\ntrain: p\n")
+    assert found(folder)[0]["a"][0][1] == "mine"
+
+
+def test_the_joints_of_a_pose_are_no_outline(tmp_path):
+    line = "0 0.5 0.5 0.2 0.2" + " 0.1 0.9" * 17
+    boxes, data, notes = found(yolo(tmp_path, line, "names: [cell]\nkpt_shape: [17, 2]\n"))
+    assert boxes["a"][0][0] == pytest.approx((16, 12, 24, 18)) and data.others == ["keypoints"] and not notes
+
+
+def test_a_polygon_of_what_is_no_number_is_bad(tmp_path):
+    (corners, *_), *_ = found(yolo(tmp_path, "0 0.1 0.1 nan 0.1 0.2 0.3"))[0]["a"]
+    assert np.isnan(corners).any()
+
+
+def test_labels_of_no_picture_are_said(tmp_path):
+    text(yolo(tmp_path, "0 0.5 0.5 1 1") / "labels" / "b.txt", "0 0.5 0.5 1 1")
+    assert found(tmp_path)[2] == ["1 files of labels, such as b.txt, are of no picture that is read"]
+
+
+def test_what_is_in_two_parts_is_not_learned_from_and_that_is_said(tmp_path):
+    yolo(tmp_path / "yolo", "0 0.5 0.5 1 1", "names: [cell]\ntrain: images\nval: val.txt\ntest: images\n")
+    picture(tmp_path / "yolo" / "images" / "b.png")
+    text(tmp_path / "yolo" / "val.txt", "images/a.png\n")
+    _, data, notes = found(tmp_path / "yolo")
+    assert data.listed == {"a": "val", "b": "train"} and "1 pictures (a) are in several of train, val" in notes[-1]
+    voc(tmp_path / "voc", [("cell", 0, 3, 4, 6, 9)])
+    for part in ("train", "test"):
+        text(tmp_path / "voc" / "ImageSets" / "Main" / f"{part}.txt", "a\n")
+    _, data, notes = found(tmp_path / "voc")
+    assert data.listed == {"a": "test"} and "1 pictures (a) are in several of test, train" in notes[-1]
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc", "csv"])
+def test_text_of_other_encodings_is_read_or_refused(format, tmp_path):
+    make = {
+        "yolo": lambda: yolo(tmp_path, "0 0.5 0.5 1 1"),
+        "voc": lambda: voc(tmp_path, [("cell", 0, 3, 4, 6, 9)]),
+        "csv": lambda: table(tmp_path, ["a.5,cell,3,4,6,9"]),
+    }[format]
+    make()
+    ending = {"yolo": "labels/*.txt", "voc": "Annotations/*.xml", "csv": "*.csv"}[format]
+    (file,) = tmp_path.glob(ending)
+    before, content = found(tmp_path)[0], file.read_text()
+    file.write_bytes(content.encode("utf-16"))
+    assert found(tmp_path)[0] == before
+    file.write_bytes((content.replace("cell", "körper") + "\n\xe4").encode("latin-1"))
+    with pytest.raises(UserError, match=r"as UTF-8$"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("</annotation>", "", "not XML that can be read"),
+        ("<annotation>", '<?xml version="1.0" encoding="gbk"?><annotation>', "not XML that can be read"),
+        ("<width>40<", "<width>wide<", "its size is no number of pixels"),
+        ("</bndbox>", "</bndbox><bndbox><xmin>1</xmin></bndbox>", "an object 'cell' of several boxes"),
+        (">0</difficult>", ">maybe</difficult>", "difficult is 'maybe', not 0 or 1"),
+    ],
+)
+def test_xml_that_is_not_as_voc_has_it_is_one_line(old, new, says, tmp_path):
+    file = voc(tmp_path, [("cell", 0, 3, 4, 6, 9)]) / "Annotations" / "a.xml"
+    text(file, file.read_text().replace(old, new))
+    with pytest.raises(UserError, match=says):
+        found(tmp_path)
+
+
+def test_voc_with_a_namespace_sizes_of_floats_and_masks_beside(tmp_path):
+    file = voc(tmp_path, [("cell", 0, 3, 4, 6, 9)]) / "Annotations" / "a.xml"
+    content = file.read_text().replace("<annotation>", '<annotation xmlns="http://x">').replace("40<", "40.0<")
+    text(file, content)
+    picture(tmp_path / "SegmentationClass" / "a.png")
+    boxes, data, notes = found(tmp_path)
+    assert boxes["a"] == [((2, 3, 6, 9), "cell", False, False)] and not notes
+    assert data.pictures[0].file.parent.name == "JPEGImages"
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "says"),
+    [
+        (["a.5,,3,4,6,9"], "", "line 2: a box without its class"),
+        ([",cell,3,4,6,9"], "", "line 2: a box without its picture"),
+        (["", "a.5,cell,3,5,4,6,9,1"], "", "line 3: 8 values for 6 columns"),
+        (["a.5,cell,3,4,6,9,maybe"], "image,label,xmin,ymin,xmax,ymax,crowd", "'maybe', not 0 or 1"),
+        (["a.5,cell,3,4,6,9,5"], "image,label,xmin,ymin,xmax,ymax,xmin", "two columns are called xmin"),
+        (
+            ["a.5,90,60,x,3,4,6,9"],
+            "filename,width,height,class,xmin,ymin,xmax,ymax",
+            "40 x 30 pixels, by the file 90",
+        ),
+        (["a.5," + "x" * 200_000 + ",3,4,6,9"], "", "not a table"),
+    ],
+)
+def test_rows_that_would_be_read_wrong_are_refused(rows, head, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        found(table(tmp_path, rows, head or "image,label,xmin,ymin,xmax,ymax"))
+
+
+def test_a_column_of_each_name_keeps_its_own_and_empty_rows_say_nothing(tmp_path):
+    rows = ["a.5,cell,7,3,4,6,9,False", ",,,,,,,", ""]
+    boxes, data, _ = found(table(tmp_path, rows, "image,label,class,xmin,ymin,xmax,ymax,difficult"))
+    assert boxes["a.5"] == [((2, 3, 6, 9), "cell", False, False)] and data.others == ["class"]

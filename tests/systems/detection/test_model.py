@@ -144,3 +144,11 @@ def test_facts_name_all_that_is_needed():
 def test_any_picture_has_an_answer(picture):
     found = model().detect(picture)
     assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 4), (20,), (0, 30, 3), (1, 30)])
+def test_what_is_no_picture_is_refused(shape):
+    with pytest.raises(UserError, match="the picture: "):
+        model().detect(np.zeros(shape, np.uint8), steps=1)
+    with pytest.raises(UserError, match="not finite"):
+        model().detect(np.full((20, 30), np.nan), steps=1)

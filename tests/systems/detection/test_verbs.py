@@ -138,6 +138,28 @@ def test_a_list_beside_the_data_goes_with_them(tmp_path):
     (data / "split.csv").write_text("name,split,slide\np0,train,a\np1,val,b\n")
     assert main(["detection", "convert", str(data), "voc", "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "split.csv").read_text() == (data / "split.csv").read_text()
+    lists = tmp_path / "out" / "ImageSets" / "Main"  # for tools that know no other
+    assert (lists / "train.txt").read_text() == "p0\np2\n" and (lists / "val.txt").read_text() == "p1\n"
+
+
+def test_a_split_goes_to_coco_and_back(tmp_path):
+    data = folder(tmp_path / "data", 3)
+    for name, part in (("p0", "train"), ("p1", "val"), ("p2", "test")):
+        (data / f"{part}.txt").write_text(f"{name}\n")
+    for source, format in (("data", "coco"), ("coco", "yolo"), ("yolo", "csv")):
+        out = tmp_path / format
+        assert main(["detection", "convert", str(tmp_path / source), format, "-o", str(out)]) == 0
+        (tmp_path / source / "images").rename(out / "images")
+    assert read(tmp_path / "csv", print).listed == {"p0": "train", "p1": "val", "p2": "test"}
+    assert "val: val.txt" in (tmp_path / "yolo" / "data.yaml").read_text()
+
+
+def test_what_is_lost_of_boxes_is_said(tmp_path, capsys):
+    data = folder(tmp_path / "data", 1, rows=[["p0", "a", 2, 3, 9, 9]])
+    lines = (data / "boxes.csv").read_text().splitlines()
+    (data / "boxes.csv").write_text(f"{lines[0]},slide\n{lines[1]},7\n")
+    assert main(["detection", "convert", str(data), "coco", "-o", str(tmp_path / "out")]) == 0
+    assert "not kept of the boxes: slide" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys):

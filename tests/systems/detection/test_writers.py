@@ -123,3 +123,24 @@ def test_voc_s_numbers():
     for part in ("<filename>a b.png</filename>", "<xmin>1</xmin>", "<ymin>1.5</ymin>", "<xmax>40</xmax>"):
         assert part in text
     assert "<difficult>1</difficult>" in text and "<width>40</width>" in text
+
+
+@pytest.mark.parametrize(("format", "kept"), [("coco", 4), ("yolo", 4), ("voc", 3), ("csv", 3)])
+def test_a_box_of_a_pixel_or_less_is_left_out_where_it_would_have_no_area(format, kept, tmp_path):
+    data = some(tmp_path)
+    boxes = [*data.pictures[0].boxes, Box((3, 4, 3.5, 9), "körper")]
+    _, after, notes = again(data._replace(pictures=[data.pictures[0]._replace(boxes=boxes)]), tmp_path, format)
+    assert sum(len(one.boxes) for one in after.pictures) == kept
+    assert any("1 boxes, no more than a pixel" in note for note in notes) is (kept == 3)
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc", "csv"])
+def test_what_is_in_no_list_is_still_there_and_learned_from(format, tmp_path):
+    _, after, _ = again(some(tmp_path, listed={"leer": "val", "elsewhere": "test"}), tmp_path, format)
+    assert after.listed == {"zelle 1": "train", "leer": "val"} and len(after.pictures) == 2
+
+
+def test_coco_names_a_picture_beside_its_folder(tmp_path):
+    write(some(tmp_path), tmp_path / "out", tmp_path / "annotations", "coco", print)
+    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert [one["file_name"] for one in content["images"]] == ["zelle 1.png", "leer.png"]

@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.codecs.picture_files import Array, is_picture, stem_of
+from inkwash.codecs.picture_files import Array, is_picture, is_writable, stem_of
 from inkwash.errors import UserError
+from inkwash.systems.coco import first_twice
+from inkwash.systems.picture_folders import check_names
+from inkwash.systems.splits import some
 
 Note = Callable[[str], None]
 ROUNDING = 1.0  # pixels by which a box may pass the edge, and is cut
+LONGEST = 200  # letters of a class's name
+BOMS = (b"\xff\xfe", b"\xfe\xff")  # with which UTF-16 begins
 
 
 class Box(NamedTuple):
@@ -36,17 +41,41 @@ class Picture(NamedTuple):
 
 class Annotations(NamedTuple):
     """What a folder holds. ids: of the classes, as COCO's file has them, else from 1. listed: which part the format's
-    own lists give a picture's stem to, "train", "val" or "test"; {} without any."""
+    own lists give a picture's stem to, "train", "val" or "test"; {} without any. others: what the file says of its
+    boxes beside these, which is not kept."""
 
     pictures: list[Picture]
     classes: list[str]
     ids: list[Any]
     listed: dict[str, str]
+    others: Sequence[str] = ()
+
+
+def text_of(path: Path, errors: str = "strict") -> str:
+    """UserError for what is neither UTF-8 nor, with its mark, UTF-16."""
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content.startswith(BOMS) else "utf-8-sig", errors)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not text of UTF-8; save it as UTF-8") from None
 
 
 def named(labels: Sequence[str]) -> list[str]:
     """The classes of a format that does not list them, in the order of the alphabet."""
     return sorted(set(labels))
+
+
+def check_classes(names: Sequence[str], path: Path) -> None:
+    """UserError for names that not every format can hold, and for two of one."""
+    for name in names:
+        if not 0 < len(name) <= LONGEST or not is_writable(name):
+            raise UserError(
+                f"{path}: a class is called {name[:40]!r}: up to {LONGEST} letters that can be written are needed"
+            )
+    if (twice := first_twice(names)) is not None:
+        raise UserError(f"{path}: two categories are called {twice}; rename one")
 
 
 def by_stem(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
@@ -91,7 +120,14 @@ def whole(value: float) -> float | int:
 
 def checked(found: Annotations, folder: Path, drop: bool, note: Note) -> Annotations:
     """Boxes that pass the edge by up to a pixel are cut there, and it is said. UserError for bad ones: outside of the
-    picture, inverted, without an area; with `drop` they are left out, and named."""
+    picture, inverted, without an area; with `drop` they are left out, and named; and for two pictures of one name,
+    names that no text can hold, and shares where pixels are needed."""
+    check_names(folder, [picture.file.name for picture in found.pictures])
+    if (twice := first_twice(stem_of(picture.file.name) for picture in found.pictures)) is not None:
+        raise UserError(f"{folder}: two pictures are called {twice}; rename one")
+    every = [value for picture in found.pictures for box in picture.boxes for value in box.corners]
+    if every and max(every) <= 1 and any(value % 1 for value in every):
+        raise UserError(f"{folder}: all corners lie between 0 and 1: shares of a picture; pixels are needed")
     bad, kinds, cut, pictures = list[str](), Counter[str](), 0, list[Picture]()
     for picture in found.pictures:
         ends, good = np.array([*picture.size, *picture.size], float), list[Box]()
@@ -132,12 +168,22 @@ def wrong(corners: Array, inside: Array) -> str:
     return ""
 
 
-def pictures_of_lists(folder: Path, names: dict[str, str]) -> dict[str, str]:
+def pictures_of_lists(folder: Path, names: dict[str, str], note: Note) -> dict[str, str]:
     """Stems by the part whose list has them. names: of the lists' files below the folder, by part."""
+    files = {part: folder / name for part, name in names.items()}
+    texts = {part: text_of(file) for part, file in files.items() if file.is_file()}
+    return parts_of(
+        {part: [stem_of(line) for line in text.splitlines() if line.strip()] for part, text in texts.items()}, note
+    )
+
+
+def parts_of(parts: dict[str, list[str]], note: Note) -> dict[str, str]:
+    """The part of each stem. What is in several is measured on, and not learned from, and that is said."""
     listed: dict[str, str] = {}
-    for part, name in names.items():
-        if (file := folder / name).is_file():
-            for line in file.read_text(encoding="utf-8-sig").splitlines():
-                if name := line.strip():
-                    listed[stem_of(name)] = part
+    several = set[str]()
+    for part, stems in sorted(parts.items(), key=lambda pair: pair[0] != "train"):
+        several |= listed.keys() & {*stems}
+        listed |= dict.fromkeys(stems, part)
+    if several:
+        note(f"{some(sorted(several))} are in several of {', '.join(sorted(parts))}: not learned from")
     return listed

@@ -53,8 +53,6 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     if not any(picture.boxes for picture in found.pictures):
         raise UserError(f"{folder}: no boxes in any of its {len(found.pictures)} pictures")
     stems = [stem_of(picture.file.name) for picture in found.pictures]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(f"{folder}: two pictures are called {twice[0]}; rename one")
     listed, groups = read_list(folder, group, stems, note)
     listed = listed or {stem: PARTS[part] for stem, part in found.listed.items()}
     listed = {stem: listed.get(stem, "train") for stem in stems} if "table" in listed.values() else {}

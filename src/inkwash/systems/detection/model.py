@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from inkwash import diffusion
-from inkwash.codecs.picture_files import Array
+from inkwash.codecs.picture_files import Array, check
 from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoiser
 from inkwash.diffusion.noise import Noise
@@ -112,7 +112,8 @@ class DetectionModel(TorchModel):
         samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Detection:
-        """Of a picture (H, W) or (H, W, 3), of any size and range. Sample j has the seed `seed` + j."""
+        """Of a picture (H, W) or (H, W, 3), of any size and range. Sample j has the seed `seed` + j. UserError for
+        what is no such picture."""
         return self.detect_all([picture], boxes, steps, seed, samples, progress)[0]
 
     def detect_all(
@@ -130,6 +131,8 @@ class DetectionModel(TorchModel):
         for name, value in {"boxes": boxes, "steps": steps, "samples": samples}.items():
             if value is not None and value < 1:
                 raise UserError(f"{name} = {value}: choose a whole number from 1 on")
+        for picture in pictures:
+            check(picture, "the picture")
         prepared = [prepare(picture, self.config["size"], self.multiple) for picture in pictures]
         groups: dict[Any, list[int]] = {}
         for number, one in enumerate(prepared):

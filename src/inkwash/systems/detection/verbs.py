@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from inkwash.codecs.picture_files import Array
+from inkwash.codecs.picture_files import Array, stem_of
 from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems.base import Context, Result, recipe
@@ -29,11 +29,12 @@ from inkwash.systems.picture_folders import (
     write_csv,
     write_json,
 )  # fmt: skip
-from inkwash.systems.splits import LISTS
+from inkwash.systems.splits import LISTS, read_parts
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
 TASKS = {"detection": Task("inkwash.systems.detection.train")}
+VAL = {"valid": "val", "validation": "val"}  # other names of a part, in a list
 Row = dict[str, Any]
 OVERLAY = re.compile(r"(.+)-overlay(-\d+)?")  # what `detect` writes
 
@@ -144,6 +145,11 @@ def convert(requests: list[Convert], context: Context) -> Iterator[Result]:
             context.tell(Note(text))
 
         found = checked(formats.read(data, note), data, request.drop_bad, note)
+        if found.others:
+            note(f"not kept of the boxes: {', '.join(found.others)}")
+        stems = [stem_of(picture.file.name) for picture in found.pictures]
+        parts, _ = read_parts(data, "", stems, note)
+        found = found._replace(listed={stem: VAL.get(part, part) for stem, part in parts.items()} or found.listed)
         with room_on_disk(context):
             files = writers.write(found, target, data, request.format, note)
             for name in filter(lambda name: (data / name).is_file(), LISTS):  # which goes before the format's own

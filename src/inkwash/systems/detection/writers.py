@@ -22,11 +22,17 @@ Row = dict[str, Any]
 def write(found: Annotations, folder: Path, data: Path, format: str, note: Callable[[str], None]) -> dict[str, Path]:
     """Writes boxes in one of the formats into a folder; the files by their names. data: where the pictures lie. What
     the format cannot hold is said."""
+    if found.listed:  # what no list has is learned from
+        stems = [stem_of(picture.file.name) for picture in found.pictures]
+        found = found._replace(listed={stem: found.listed.get(stem, "train") for stem in stems})
+    if format in ("voc", "csv") and (thin := sum(is_thin(box) for one in found.pictures for box in one.boxes)):
+        note(f"{thin} boxes, no more than a pixel wide or high, are left out: in {format} they have no area")
+        found = keeping(found, lambda box: not is_thin(box))
     boxes = [box for picture in found.pictures for box in picture.boxes]
     crowds, difficult = (sum(getattr(box, flag) for box in boxes) for flag in ("crowd", "difficult"))
     if format in ("yolo", "voc") and crowds:
         note(f"{crowds} crowds, which are no single objects, are left out: {format} has no place for them")
-        found = found._replace(pictures=[one._replace(boxes=singles(one.boxes)) for one in found.pictures])
+        found = keeping(found, lambda box: not box.crowd)
     if format == "yolo" and difficult:
         note(f"{difficult} boxes are marked as difficult, which yolo has no place for")
     if format in ("voc", "csv") and named([box.label for box in boxes]) != found.classes:
@@ -56,8 +62,15 @@ def write_lists(found: Annotations, folder: Path, format: str) -> dict[str, Path
     return written
 
 
-def singles(boxes: Sequence[Box]) -> list[Box]:
-    return [box for box in boxes if not box.crowd]
+def keeping(found: Annotations, keep: Callable[[Box], bool]) -> Annotations:
+    """Those of its boxes."""
+    return found._replace(pictures=[one._replace(boxes=[*filter(keep, one.boxes)]) for one in found.pictures])
+
+
+def is_thin(box: Box) -> bool:
+    """Whether, counted as pixels, it would be read as without an area, or as inverted."""
+    x0, y0, x1, y1 = to_voc(box.corners)
+    return x0 >= x1 or y0 >= y1
 
 
 def write_coco(found: Annotations, folder: Path, data: Path) -> dict[str, Path]:
@@ -83,7 +96,8 @@ def write_coco(found: Annotations, folder: Path, data: Path) -> dict[str, Path]:
 
 def name_in(data: Path, file: Path) -> str:
     """A picture's name as a file beside its data set, or in its folder `images`, would have it."""
-    return file.relative_to(data).as_posix().removeprefix("images/")
+    own = file.relative_to(data) if file.is_relative_to(data) else Path(file.name)
+    return own.as_posix().removeprefix("images/")
 
 
 def write_yolo(found: Annotations, folder: Path, data: Path) -> dict[str, Path]:
