@@ -162,9 +162,11 @@ def test_what_the_protocol_has_not_is_refused_before_it_is_asked(web, engine, re
 
 
 def test_an_uploaded_picture_is_edited(web, engine):
-    (upload,) = web.post("/api/uploads", files={"files": ("photo.png", png((48, 32)).read())}).json()
-    picture = {"sha256": upload["sha256"], "name": "photo.png"}
-    job = ended(web, start(web, image=picture, mask=picture))
+    Image.new("L", (48, 32), 255).save(mask := io.BytesIO(), "PNG")
+    uploads = {"photo.png": png((48, 32)).read(), "mask.png": mask.getvalue()}
+    answer = web.post("/api/uploads", files=[("files", one) for one in uploads.items()]).json()
+    photo, hole = ({"sha256": one["sha256"], "name": one["name"]} for one in answer)
+    job = ended(web, start(web, image=photo, mask=hole))
     assert job["status"] == "done", job["error"]
     assert engine.asked[0].path == "/v1/images/edits" and sorted(engine.asked[0].files) == ["image", "mask"]
 
