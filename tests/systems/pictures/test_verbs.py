@@ -236,7 +236,7 @@ def test_no_option_hides_what_a_request_does():
 def test_it_is_said_that_of_several_frames_the_first_is_taken(tiny_folder, tmp_path, monkeypatch, capfd):
     """And nothing by Pillow of a picture that is large, and none the less read."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("white", "gray")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "still.png")
     begin = ["generate", "a fox", "--model", str(tiny_folder), "--steps", "1", "-o", str(tmp_path), "--image"]
