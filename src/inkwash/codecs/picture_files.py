@@ -112,8 +112,13 @@ def orientation(path: Path) -> int:
     if path.suffix.lower() in TIFF:
         return 1
     with opened(path) as picture:
-        found = picture.getexif().get(ORIENTATION, 1)  # some write text there, or several
-        return int(found) if found in range(1, 9) else 1
+        return orientation_of(picture)
+
+
+def orientation_of(picture: Any) -> int:
+    """As Pillow's picture says; 1 where that is none: some write text there, or several."""
+    found = picture.getexif().get(ORIENTATION, 1)
+    return int(found) if found in range(1, 9) else 1
 
 
 def png_bits(path: Path) -> int:

@@ -173,6 +173,17 @@ def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
     assert len(notes) == 2
 
 
+def test_an_orientation_that_is_text_turns_nothing(tmp_path):
+    """Beside a mask, too, whose orientation is compared."""
+    one = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0x\0\0\0\0\0\0\0"
+    given, hole = picture(), np.zeros((24, 30), np.uint8)
+    hole[8:16, 8:20] = 255
+    Image.fromarray(given).save(tmp_path / "a.jpg", exif=one)
+    Image.fromarray(hole).save(tmp_path / "m.png")
+    assert edit(tmp_path, tmp_path / "a.jpg", tmp_path / "m.png", notes := [], task="inpaint", samples=1).files
+    assert not notes
+
+
 def test_what_is_drawn_in_a_hole_of_the_opacity_is_seen(tmp_path):
     hole = np.zeros((24, 30), np.uint8)
     hole[6:12, 10:25] = 255

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageFilter, ImageOps, features
 
+from inkwash.codecs.picture_files import orientation_of
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -23,7 +24,7 @@ Source = str | Path | Image.Image
 FEATHER = 0.02  # of the side: the radius of a soft edge
 TINT = 32  # levels by which the channels of a mask may differ, as of a JPEG or a scan
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
-SUBFILE_TYPE, PHOTOMETRIC, ORIENTATION = 254, 262, 274  # tags of TIFF 6.0
+SUBFILE_TYPE, PHOTOMETRIC = 254, 262  # tags of TIFF 6.0
 HEIF = {".heic", ".heif"}
 
 
@@ -76,7 +77,7 @@ def of_any_size(file: IO[bytes]) -> Image.Image:
 def orientation(source: Source) -> int:
     """As EXIF numbers it, and TIFF: 1 for a picture that lies as it is."""
     with open_image(source) as opened:
-        return int(opened.getexif().get(ORIENTATION, 1))
+        return orientation_of(opened)
 
 
 def is_animated(source: Source) -> bool:
