@@ -1,8 +1,9 @@
-"""The photographs of the recipe `photos`, as a folder, the longer side 1,600 pixels: cameras blur single pixels.
+"""The photographs of the recipe `photos`, as a folder, the longer side 1,000 pixels: cameras blur single pixels.
 
     apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
-    for package in lomiri-wallpapers-*.deb; do dpkg -x $package lomiri; done
-    python benchmarks/photos_data.py --wallpapers lomiri/usr/share/backgrounds --out data/photos
+    curl -O https://deb.debian.org/debian/pool/main/b/budgie-backgrounds/budgie-backgrounds_3.0-1_all.deb
+    for package in *.deb; do dpkg -x $package wallpapers; done
+    python benchmarks/photos_data.py --wallpapers wallpapers/usr/share/backgrounds --out data/photos
 
 Learned from are those under CC BY 4.0 and CC0; those under CC BY-SA are for the table alone.
 """
@@ -15,7 +16,7 @@ from PIL import Image
 import common
 from common import QUICK
 
-LONGER = 1600
+LONGER = 1000
 TRAINING = [
     "aitzgorri_by_Aitzol_Berasategi",
     "friends_by_Aitzol_Berasategi",
@@ -26,6 +27,20 @@ TRAINING = [
     "Picture_1A_by_freespace",
     "Wine_by_Jakkub_Mede",
     "seeding_by_Clements_Engelhardt",
+    "budgie/abstract-spiral",
+    "budgie/beacon-street-sunset",
+    "budgie/blue-periwinkle",
+    "budgie/canyon-wren",
+    "budgie/casa-mila",
+    "budgie/extreme-desert-hike",
+    "budgie/high-trestle-trail",
+    "budgie/lake-sherburne",
+    "budgie/oakland-zoo-otters",
+    "budgie/perched-osprey",
+    "budgie/piazza-gae-aulenti",
+    "budgie/roman-colosseum",
+    "budgie/singaporean-cityscape",
+    "budgie/tea-gardens",
 ]
 TABLE = [
     "Bridge_by_Sander_Klootwijk",
@@ -54,8 +69,8 @@ def main() -> None:
             for name in names:
                 photograph = Image.open(args.wallpapers / f"{name}.jpg").convert("RGB")
                 photograph.thumbnail((LONGER, LONGER), Image.Resampling.LANCZOS)
-                photograph.save(args.out / f"{name}.png")
-                lines.writerow([name, part])
+                photograph.save(args.out / f"{Path(name).name}.png")
+                lines.writerow([Path(name).name, part])
 
 
 if __name__ == "__main__":

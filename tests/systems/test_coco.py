@@ -23,7 +23,7 @@ def write(tmp_path, **changes):
 
 def test_what_is_read(tmp_path):
     path = write(tmp_path)
-    found = coco.read(path, coco.load(path))
+    found = coco.read(path, coco.load(path), print)
     assert found.categories == {3: "cell", 90: "dust"} and found.sizes == {7: (9, 6)}
     assert found.files == {7: tmp_path / "a.png"} and found.owners[7][0]["bbox"] == [1, 2, 3, 4]
 
@@ -48,7 +48,7 @@ def test_what_is_read(tmp_path):
 def test_mistakes_are_one_line(changes, says, tmp_path):
     path = write(tmp_path, **changes)
     with pytest.raises(UserError, match=says):
-        coco.read(path, coco.load(path))
+        coco.read(path, coco.load(path), print)
 
 
 def test_what_is_no_json_is_said(tmp_path):
@@ -84,7 +84,7 @@ def test_ids_may_be_words(tmp_path):
         annotations=[{"id": 1, "image_id": "x", "category_id": "8"}],
         categories=[{"id": "8", "name": "cell"}, {"id": "7", "name": "dust"}],
     )
-    found = coco.read(path, coco.load(path))
+    found = coco.read(path, coco.load(path), print)
     assert [*found.categories.items()] == [("7", "dust"), ("8", "cell")] and len(found.owners["x"]) == 1
 
 
@@ -94,7 +94,7 @@ def test_a_picture_that_its_exif_turns_has_another_size(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     with pytest.raises(UserError, match=r"a.jpg is 6 x 9 pixels, by the file 9 x 6"):
-        coco.read(path, coco.load(path))
+        coco.read(path, coco.load(path), print)
 
 
 def test_ids_that_are_there_twice_and_pictures_that_are_one_are_refused(tmp_path):
@@ -109,7 +109,7 @@ def test_ids_that_are_there_twice_and_pictures_that_are_one_are_refused(tmp_path
     ]:
         path = write(tmp_path, **changes)
         with pytest.raises(UserError, match=says):
-            coco.read(path, coco.load(path))
+            coco.read(path, coco.load(path), print)
 
 
 def test_a_name_as_addresses_have_it_and_one_without_end(tmp_path):

@@ -6,7 +6,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -41,6 +41,13 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
 
 
+def several(folder: Path, paths: Sequence[Path]) -> UserError:
+    shown = ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])
+    return UserError(
+        f"{folder}: several files of annotations: {shown}; leave one there, or name one train, others val and test"
+    )
+
+
 def broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not COCO's JSON: {error} is missing or wrong")
 
@@ -65,8 +72,9 @@ def by_id(path: Path, rows: Any, what: str) -> dict[Any, Any]:
     return {one["id"]: one for one in rows}
 
 
-def read(path: Path, content: Any) -> Content:
-    """The content of a COCO file, whose pictures lie beside it or in its folder `images`.
+def read(path: Path, content: Any, note: Callable[[str], None]) -> Content:
+    """The content of a COCO file, whose pictures lie where `place` looks for them. A category that is another's
+    supercategory, of which nothing is annotated, is a heading and no class, as Roboflow has them; that is said.
 
     Raises UserError for missing pictures, two of one name, sizes that differ from the file's, unknown ids, and those
     that are there twice.
@@ -87,12 +95,17 @@ def read(path: Path, content: Any) -> Content:
             if one["category_id"] not in names:
                 raise UserError(f"{path}: annotation {one.get('id')} has an unknown category {one['category_id']}")
             owners[one["image_id"]].append(one | {"iscrowd": flag(one.get("iscrowd"))})
+        above = {one.get("supercategory") for one in categories.values() if one.get("supercategory") != one["name"]}
     except UserError:  # is a ValueError
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, error) from None
     if (twice := first_twice(name for name, *_ in pictures.values())) is not None:
         raise UserError(f"{path}: two pictures are called {twice}; leave one out")
+    used = {one["category_id"] for own in owners.values() for one in own}
+    if headings := [key for key, name in names.items() if name in above and key not in used]:
+        note(f"{path.name}: of {', '.join(names[key] for key in headings)} nothing is annotated: a heading, no class")
+    names = {key: name for key, name in names.items() if key not in headings}
     places = {key: place(path, name) for key, (name, *_) in pictures.items()}
     if missing := [pictures[key][0] for key, found in places.items() if found is None]:
         some = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
@@ -110,13 +123,15 @@ def read(path: Path, content: Any) -> Content:
 
 
 def place(path: Path, name: str) -> Path | None:
-    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up; by its name, or as
-    an address writes that. Nowhere else, for a file that somebody sent may name any."""
-    above = path.parent.parent
+    """Where a picture of an annotation file lies: beside it, in `images` there or one folder up, or in a folder
+    called as the file (train2017 for instances_train2017.json) there; by its name, or as an address writes that.
+    Nowhere else, for a file that somebody sent may name any."""
+    above, called = path.parent.parent, path.stem.removeprefix("instances_")
+    beside = (path.parent, path.parent / "images", above / "images", above / "images" / called, above / called)
     for known in map(PureWindowsPath, dict.fromkeys((name, unquote(name)))):  # its parts are those of either system's
         parts = [part for part in known.parts if part not in (known.anchor, "..")]
         for own in (parts, parts[-1:]) if parts else ():
-            for folder in (path.parent, path.parent / "images", above / "images", *[above] * (".." in known.parts)):
+            for folder in (*beside, *[above] * (".." in known.parts)):
                 for form in ("NFC", "NFD"):  # as macOS, and as others, write an umlaut
                     file = folder / unicodedata.normalize(form, "/".join(own))
                     if os.path.isfile(file):  # of a name that is too long Path.is_file raises

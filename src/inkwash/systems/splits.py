@@ -17,8 +17,11 @@ from inkwash.errors import UserError
 
 LISTS = ("index.csv", "split.csv")
 PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "table", "test": "table"}
+SAME = {"valid": "val", "validation": "val"}  # two names of one part
+PART_NAME = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])")
 CHOICES, TABLE = 0.1, 0.2  # shares of the pictures that choices are made by, and that figures are measured on
 ALIKE, THUMBNAIL = 0.95, 24  # correlation of thumbnails from which on pictures are near-duplicates, and their side
+SPLIT = {"train", "val", "test"}
 FEWEST = 3
 MOST_NAMED = 5
 
@@ -74,6 +77,30 @@ def read_parts(
     if lone := sorted(names.keys() - {*stems}):
         note(f"{file.name}: {some(lone)} are not among those that are read")
     return listed, groups
+
+
+def parts_by_name(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """Which part, "train", "val" or "test", each of several files is of by its name, or by that of its folder in
+    `folder`; {} where not all say it, or two say the same."""
+    names = {file: [file.stem, *[file.parent.name] * (file.parent != folder)] for file in files}
+    told = {
+        file: SAME.get(match[1], match[1])
+        for file, own in names.items()
+        if (match := next(filter(None, map(PART_NAME.search, map(str.lower, own))), None))
+    }
+    return told if len(files) > 1 and len({*told.values()}) == len(files) else {}
+
+
+def parts_by_folder(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """Which part each picture is of where all lie, in `folder`, in folders of these names; {} where one does not, or
+    where there are not train and another."""
+    found = {
+        file: {SAME.get(part.lower(), part.lower()) for part in file.relative_to(folder).parts[:-1]} & SPLIT
+        for file in files
+    }
+    told = {file: min(own) for file, own in found.items() if len(own) == 1}
+    parts = {*told.values()}
+    return told if len(told) == len(files) and "train" in parts and len(parts) > 1 else {}
 
 
 def some(names: Sequence[str]) -> str:

@@ -80,10 +80,24 @@ def test_a_list_says_which_are_measured(tmp_path):
 
 def test_other_classes_are_refused(tmp_path):
     data = folder(tmp_path / "data", 3)
-    with pytest.raises(UserError, match="knows the classes disc, ring; the data have disc, square"):
+    with pytest.raises(UserError, match="knows the classes disc, ring; the data have square, too"):
         run(tmp_path, data, model(classes=["disc", "ring"]))
     with pytest.raises(UserError, match="other knows other classes: a, b"):
         run(tmp_path, data, model(), model(classes=["a", "b"]))
+
+
+def test_classes_are_told_by_their_names(tmp_path):
+    report, _ = run(tmp_path, folder(tmp_path / "data", 3), model(), steps=1)
+    turned, notes = run(tmp_path, folder(tmp_path / "data", 3), model(classes=["square", "ring", "disc"]), steps=1)
+    regions = [
+        {row["metric"]: row["value"] for row in one.rows if row["source"] == "Otsu's regions"}
+        for one in (report, turned)
+    ]
+    # all regions are of the class `common`, which is the disc of the one and the square of the other
+    assert regions[0]["AP50 of disc"] > 0 == regions[0]["AP50 of square"]
+    assert regions[1]["AP50 of square"] > 0 == regions[1]["AP50 of disc"]
+    assert "AP50 of ring" not in regions[1]
+    assert any("of ring the data have none" in note for note in notes)
 
 
 def test_an_option_of_noise_means_nothing_without_it(tmp_path):

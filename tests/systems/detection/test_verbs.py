@@ -13,9 +13,10 @@ from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.base import options
 from inkwash.systems.detection import verbs
-from inkwash.systems.detection.formats import annotation, read, voc_object
+from inkwash.systems.detection.formats import read
 from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Detect
+from inkwash.systems.detection.voc import annotation, object_of
 from tests.systems.detection.toy import Notes, folder, model, shapes
 
 pytest.importorskip("scipy")
@@ -42,7 +43,7 @@ def test_all_files_say_the_same_boxes(tmp_path):
     text = "".join(one.files[f"p{i}.txt"].read_text() for i, one in enumerate(each))
     found = [line.split() for line in text.splitlines()]
     roots = [annotation(one.files[f"p{i}.xml"]) for i, one in enumerate(each)]
-    objects = [voc_object(own, None) for root in roots for own in root.iter("object")]
+    objects = [object_of(own, None) for root in roots for own in root.iter("object")]
     for row, result, line, (corners, label, _) in zip(rows, results, found, objects, strict=True):
         x, y, width, height = result["bbox"]
         box = [float(row[name]) for name in ("xmin", "ymin", "xmax", "ymax")]

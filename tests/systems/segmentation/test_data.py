@@ -77,6 +77,25 @@ def test_coco_of_a_folder(tmp_path):
     assert only.classes == ["cell"] and [int(one.labels.max()) for one in only.examples] == [0, 1, 0]
 
 
+def test_coco_of_a_file_for_each_part_is_one_set(tmp_path):
+    for i, part in enumerate(("train", "valid")):
+        save(cells(i)[0], tmp_path / part / f"{part}.png")
+        content = {
+            "images": [{"id": 0, "file_name": f"{part}.png", "width": 48, "height": 48}],
+            "annotations": [{"id": 0, "image_id": 0, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]]}],
+            "categories": [
+                {"id": 0, "name": "cells", "supercategory": "none"},
+                {"id": 1, "name": "cell", "supercategory": "cells"},
+            ],
+        }
+        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(content))
+    data = read_data(tmp_path)
+    assert data.classes == ["cell"] and data.listed == {"train": "train", "valid": "table"}
+    (tmp_path / "valid" / "_annotations.coco.json").write_text(json.dumps(content).replace('"cell"', '"dust"'))
+    with pytest.raises(UserError, match="other categories than"):
+        read_data(tmp_path)
+
+
 def test_the_split_has_its_shares_and_is_always_the_same(tmp_path):
     data = read_data(folder(tmp_path, 20))
     parts = split(data, tmp_path)

@@ -19,6 +19,8 @@ Note = Callable[[str], None]
 ROUNDING = 1.0  # pixels by which a box may pass the edge, and is cut
 LONGEST = 200  # letters of a class's name
 BOMS = (b"\xff\xfe", b"\xfe\xff")  # with which UTF-16 begins
+LISTS = {part: f"{part}.txt" for part in ("test", "val", "train")}  # of a table, and of YOLO without data.yaml
+NOTHING = ("", "0", "Unspecified", "None", "[]", "{}", "False")  # what says no more of a box
 
 
 class Box(NamedTuple):
@@ -187,3 +189,12 @@ def parts_of(parts: dict[str, list[str]], note: Note) -> dict[str, str]:
     if several:
         note(f"{some(sorted(several))} are in several of {', '.join(sorted(parts))}: not learned from")
     return listed
+
+
+def others(rows: Sequence[dict[Any, Any]], kept: set[str]) -> list[str]:
+    """The keys of rows, beside those that are kept, that say anything."""
+    return sorted({str(key) for row in rows for key, value in row.items() if key not in kept and says(value)})
+
+
+def says(value: Any) -> bool:
+    return str(value).strip() not in NOTHING

@@ -13,7 +13,7 @@ from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, idle
-from inkwash.systems.detection.data import Example, page_of, read_data
+from inkwash.systems.detection.data import Data, Example, page_of, read_data
 from inkwash.systems.detection.metrics import MAX_DETS, Judge
 from inkwash.systems.detection.model import Detection, DetectionModel
 from inkwash.systems.detection.request import Evaluate
@@ -38,10 +38,7 @@ def measure(request: Evaluate, model: DetectionModel, context: Context) -> Repor
         context.tell(Note(text))
 
     data = read_data(context.open(request.data), "", request.drop_bad, note)
-    if data.classes != model.classes:
-        raise UserError(
-            f"the model knows the classes {', '.join(model.classes)}; the data have {', '.join(data.classes)}"
-        )
+    data = numbered_as(data, model.classes, note)
     models = dict(zip(names_of(request), map(context.model, (request.model, *request.beside)), strict=True))
     if all(one.config["engine"] == "fcos" for one in models.values()):
         idle(request, ("boxes", "steps", "samples"), "with models without diffusion")
@@ -71,6 +68,18 @@ def measure(request: Evaluate, model: DetectionModel, context: Context) -> Repor
             "chosen_by": sorted(model.config["choices"].values()),
         },
     )
+
+
+def numbered_as(data: Data, classes: list[str], note: Callable[[str], None]) -> Data:
+    """The data, its classes as the model has them. UserError for one that the model does not know; one that only the
+    model knows is said."""
+    if strange := [name for name in data.classes if name not in classes]:
+        raise UserError(f"the model knows the classes {', '.join(classes)}; the data have {', '.join(strange)}, too")
+    if lone := [name for name in classes if name not in data.classes]:
+        note(f"of {', '.join(lone)} the data have none: what the model finds of that counts as wrong")
+    numbers = np.array([classes.index(name) for name in data.classes])
+    examples = [one._replace(kinds=numbers[one.kinds]) for one in data.examples]
+    return data._replace(examples=examples, classes=classes)
 
 
 evaluate = partial(report.evaluate, measure=measure)
@@ -134,7 +143,9 @@ def rows_of(
         if not np.isnan(value):
             rows.append(row(name, value, (float(low), float(high)), len(examples), **keys))
     if len(classes) > 1:
-        rows += [row(f"AP50 of {name}", value, n=len(examples), **keys) for name, value in by_class]
+        rows += [
+            row(f"AP50 of {name}", value, n=len(examples), **keys) for name, value in by_class if not np.isnan(value)
+        ]
     if source.sure:
         scores, right = judge.right()
         if len(scores):

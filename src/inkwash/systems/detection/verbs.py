@@ -20,6 +20,7 @@ from inkwash.systems.detection.drawing import overlay
 from inkwash.systems.detection.metrics import to_xywh
 from inkwash.systems.detection.model import Detection
 from inkwash.systems.detection.request import Convert, Detect
+from inkwash.systems.detection.table import COLUMNS
 from inkwash.systems.picture_folders import (
     check_all_done,
     pages_of,
@@ -29,12 +30,11 @@ from inkwash.systems.picture_folders import (
     write_csv,
     write_json,
 )  # fmt: skip
-from inkwash.systems.splits import LISTS, read_parts
+from inkwash.systems.splits import LISTS, SAME, read_parts
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
 TASKS = {"detection": Task("inkwash.systems.detection.train")}
-VAL = {"valid": "val", "validation": "val"}  # other names of a part, in a list
 Row = dict[str, Any]
 OVERLAY = re.compile(r"(.+)-overlay(-\d+)?")  # what `detect` writes
 
@@ -65,7 +65,7 @@ def detect(requests: list[Detect], context: Context) -> Iterator[Result]:
             )
         table = {name: context.folder / f"{of}-{name}" for name in ("boxes.csv", "results.json", "data.yaml")}
         with room_on_disk(context):
-            write_csv(rows, table["boxes.csv"], (*formats.COLUMNS, "probability"))
+            write_csv(rows, table["boxes.csv"], (*COLUMNS, "probability"))
             write_json(results, table["results.json"])
             writers.write_data_yaml(model.classes, table["data.yaml"])
         text = in_words(counts, place + 1, surest, request.threshold)
@@ -102,10 +102,7 @@ def table_rows(found: Detection, image: str, classes: list[str]) -> list[Row]:
         row = writers.table_row(image, classes[kind], box) | {"probability": round(float(score), 4)}
         if found.spread is not None and found.found is not None:
             row["found"] = round(float(found.found[i]), 4)
-            row |= {
-                f"{name}_std": round(float(x), 3)
-                for name, x in zip(formats.COLUMNS[2:], found.spread[i], strict=True)
-            }
+            row |= {f"{name}_std": round(float(x), 3) for name, x in zip(COLUMNS[2:], found.spread[i], strict=True)}
         rows.append(row)
     return rows
 
@@ -149,7 +146,7 @@ def convert(requests: list[Convert], context: Context) -> Iterator[Result]:
             note(f"not kept of the boxes: {', '.join(found.others)}")
         stems = [stem_of(picture.file.name) for picture in found.pictures]
         parts, _ = read_parts(data, "", stems, note)
-        found = found._replace(listed={stem: VAL.get(part, part) for stem, part in parts.items()} or found.listed)
+        found = found._replace(listed={stem: SAME.get(part, part) for stem, part in parts.items()} or found.listed)
         with room_on_disk(context):
             files = writers.write(found, target, data, request.format, note)
             for name in filter(lambda name: (data / name).is_file(), LISTS):  # which goes before the format's own

@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from inkwash.codecs.picture_files import stem_of
-from inkwash.systems.detection.annotations import Annotations, Box, Picture, named, to_voc, whole
-from inkwash.systems.detection.formats import COLUMNS, LISTS, PARTS, VOC_LISTS
+from inkwash.systems.detection import voc
+from inkwash.systems.detection.annotations import LISTS, Annotations, Box, Picture, named, to_voc, whole
+from inkwash.systems.detection.table import COLUMNS
+from inkwash.systems.detection.yolo import PARTS
 from inkwash.systems.picture_folders import write_csv, write_json
 from inkwash.weights.files import atomic
 
@@ -52,7 +54,7 @@ def write_lists(found: Annotations, folder: Path, format: str) -> dict[str, Path
         if rows:
             write_csv(rows, folder / "split.csv")
         return {"split.csv": folder / "split.csv"} if rows else {}
-    names, written = VOC_LISTS if format == "voc" else LISTS, dict[str, Path]()
+    names, written = voc.LISTS if format == "voc" else LISTS, dict[str, Path]()
     for part, files in parts.items():
         lines = [f"./images/{file.name}" if format == "yolo" else file.stem for file in files]
         if lines:

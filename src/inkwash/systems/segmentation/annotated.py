@@ -53,7 +53,7 @@ def draw(polygon: Sequence[float] | Array, height: int, width: int) -> Array:
 def read_coco(path: Path, content: Any, note: Callable[[str], None]) -> tuple[list[Annotated], list[str]]:
     """The pictures of a COCO file, and the names of the classes in the order of their ids; see `coco.read`. Crowds
     are left out, and said. Raises UserError also for polygons outside of the picture."""
-    known, found = coco.read(path, content), []
+    known, found = coco.read(path, content, note), []
     shapes = [one for own in known.owners.values() for one in own]
     if boxes := sum(not one.get("iscrowd") and not one.get("segmentation", True) for one in shapes):
         raise UserError(f"{path}: {boxes} annotations have a box alone, and no outline: leave them out, or draw one")

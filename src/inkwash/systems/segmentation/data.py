@@ -29,7 +29,7 @@ from inkwash.systems.segmentation.masks import (
     read_masks,
     to_objects,
 )
-from inkwash.systems.splits import PARTS, check_group, digest, group_of, read_list, some
+from inkwash.systems.splits import PARTS, check_group, digest, group_of, parts_by_name, read_list, some
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
@@ -76,17 +76,18 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
     of_coco = [pair for pair in content if coco.is_coco(pair[1])]
     labelme = [pair for pair in content if annotated.is_labelme(pair[1])]
     if of_coco or labelme:
-        entries, names = read_annotated(folder, of_coco, labelme, classes, note)
+        entries, names, parts = read_annotated(folder, of_coco, labelme, classes, note)
         known = {name for name, *_ in entries}
         if lone := sorted({stem_of(file.name) for file in files if is_picture(file)} - known):
             note(f"{some(lone)} have no annotation in the JSON, and are left out")
     else:
-        entries, names = read_pairs(folder, files, classes, note)
+        (entries, names), parts = read_pairs(folder, files, classes, note), {}
     if not any(labels.any() for *_, labels, _ in entries):
         raise UserError(f"{folder}: all {len(entries)} masks are empty")
     if twice := [name for name, count in Counter(name for name, *_ in entries).items() if count > 1]:
         raise UserError(f"two pictures are called {twice[0]}, one of them a slice of a stack; rename one")
     listed, groups = read_list(folder, group, [stem for _, stem, *_ in entries], note)
+    listed = listed or {stem: PARTS[part] for stem, part in parts.items()}
     examples = [
         Example(name, picture, labels, kinds, digest(picture), group_of(stem, group, groups))
         for name, stem, picture, labels, kinds in entries
@@ -179,13 +180,19 @@ def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Pa
 
 def read_annotated(
     folder: Path, of_coco: Sequence[Any], labelme: Sequence[Any], classes: Sequence[str], note: Note
-) -> tuple[list[Entry], list[str]]:
-    """Pictures whose objects are in JSON."""
-    if len(of_coco) > 1 or (of_coco and labelme):
-        shown = ", ".join(path.name for path, _ in [*of_coco, *labelme][:3])
-        raise UserError(f"{folder}: several files of annotations: {shown}; leave one there")
+) -> tuple[list[Entry], list[str], dict[str, str]]:
+    """Pictures whose objects are in JSON: one of COCO, or one for each part; then which part each is of."""
+    parts, listed = parts_by_name(folder, [path for path, _ in of_coco]), dict[str, str]()
+    if (len(of_coco) > 1 and not parts) or (of_coco and labelme):
+        raise coco.several(folder, [path for path, _ in [*of_coco, *labelme]])
     if of_coco:
-        found, known = annotated.read_coco(of_coco[0][0], of_coco[0][1], note)
+        found, known = list[annotated.Annotated](), list[str]()
+        for path, content in of_coco:
+            own, names = annotated.read_coco(path, content, note)
+            if known and names != known:
+                raise UserError(f"{path}: other categories than {of_coco[0][0]}; make them the same")
+            found, known = found + own, names
+            listed |= {stem_of(one.path.name): parts[path] for one in own if parts}
     else:
         found = [annotated.read_labelme(path, content, note) for path, content in labelme]
         known = sorted({name for one in found for name, _ in one.objects})
@@ -211,7 +218,7 @@ def read_annotated(
     drawn = sum(len(kinds) - 1 for *_, kinds in entries)
     if lost := sum(len(one.objects) for one in found) - drawn:
         note(f"{lost} objects are left out: they lie below others, or cover half of no pixel")
-    return entries, names
+    return entries, names, listed
 
 
 def split(data: Data, folder: Path) -> tuple[list[Example], list[Example], list[Example]]:
