@@ -15,8 +15,9 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import commands, main
-from inkwash.cli.context import unused_path
+from inkwash.cli.context import move_all, unused_paths
 from inkwash.codecs.png import read_recipe, write_png
+from inkwash.errors import UserError
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
@@ -451,7 +452,39 @@ def test_the_name_of_a_verb_is_a_prompt_too(tiny_folder, tmp_path):
 
 
 def test_two_processes_never_take_one_name(tmp_path):
-    assert [unused_path(tmp_path / "a.png").name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
+    assert [unused_paths([tmp_path / "a.png"], [False])[0].name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
+
+
+def test_the_files_of_a_result_have_one_number(tmp_path):
+    def made(*names):
+        (tmp_path / "made").mkdir(exist_ok=True)
+        for name in names:
+            (tmp_path / "made" / name).write_text(name)
+        return [tmp_path / "made" / name for name in names], [tmp_path / "out" / name for name in names]
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.txt").write_text("theirs")
+    (tmp_path / "out" / "a-2.txt").write_text("theirs")
+    assert [path.name for path in move_all(*made("a.txt", "b.txt"))] == ["a-3.txt", "b-3.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.txt", "a-3.txt", "b-3.txt", "b.txt"]
+    assert (tmp_path / "out" / "b.txt").read_text() == "theirs" and (
+        tmp_path / "out" / "b-3.txt"
+    ).read_text() == "b.txt"
+
+
+def test_a_folder_that_files_lead_to_is_written_where_none_is_or_not_at_all(tmp_path):
+    (tmp_path / "out").mkdir()
+    for there in (False, True):
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "data.yaml").write_text("train: images")
+        sources = [tmp_path / "labels", tmp_path / "data.yaml"]
+        targets = [tmp_path / "out" / "labels", tmp_path / "out" / "data.yaml"]
+        if there:
+            with pytest.raises(UserError, match="labels is there already; choose another folder with --out"):
+                move_all(sources, targets)
+        else:
+            assert move_all(sources, targets) == targets
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data.yaml", "labels"]
 
 
 def test_a_film_refuses_what_it_does_not_take(tiny_folder, tmp_path, capsys):

@@ -83,9 +83,24 @@ def test_a_fourth_channel_that_is_no_opacity_is_not_passed_over(tmp_path):
         read_pages(tmp_path / "four.tif")
 
 
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits", "zstd"])
+def test_compressed_numbers_are_the_same(compression, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    pytest.importorskip("imagecodecs")
+    deep = np.random.default_rng(0).integers(0, 65536, (3, 9, 12), np.uint16)
+    for name, values, how in (
+        ("grey", deep[0], "minisblack"), ("stack", deep, "minisblack"), ("rgb", np.moveaxis(deep, 0, -1), "rgb"),
+        ("bytes", (deep[0] >> 8).astype(np.uint8), "minisblack"),
+    ):  # fmt: skip
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric=how, compression=compression)
+        pages = read_pages(tmp_path / f"{name}.tif")
+        assert (np.stack(pages) == (values if name == "stack" else values[None])).all()
+        assert pages[0].dtype == values.dtype
+
+
 def test_what_a_compression_needs_is_said():
     error = ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
-    assert str(unreadable(Path("a.tif"), error)).endswith("uncompressed, or pip install imagecodecs")
+    assert str(unreadable(Path("a.tif"), error)).endswith("uncompressed, or pip install 'inkwash[segmentation]'")
     assert "pip" not in str(unreadable(Path("a.tif"), ValueError("cut off")))
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -114,11 +114,9 @@ def make_writable(folder: Path) -> None:
 
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
-    saved: list[Path] = []
-    for ending, file in result.files.items():
-        target = out if single and not saved else (out.parent if single else out) / f"{stem}{ending}"
-        saved.append(move_unused(file, target))
-    return saved
+    folder, stem = (out.parent, out.stem) if single else (out, stem)
+    targets = [folder / f"{stem}{ending}" for ending in result.files]
+    return move_all([*result.files.values()], [out, *targets[1:]] if single else targets)
 
 
 def save_texts(texts: list[str], file: Path) -> Path:
@@ -128,33 +126,55 @@ def save_texts(texts: list[str], file: Path) -> Path:
 
 
 def move_unused(source: Path, target: Path) -> Path:
-    """Moves a file or a folder to `target`, or to the first of target-2, target-3, ... that does not exist: nothing
-    is overwritten, what came while the source was made no more than what was there before."""
-    free = unused_path(target, source.is_dir())
+    """Moves a file or a folder; see `move_all`."""
+    return move_all([source], [target])[0]
+
+
+def move_all(sources: Sequence[Path], targets: Sequence[Path]) -> list[Path]:
+    """Moves files to `targets`, or all of them to the first of target-2, target-3, ... of which none exists: nothing
+    is overwritten, what came while they were made no more than what was there before. UserError for a folder among
+    several that is there already: it and the files beside it lead to one another by their names."""
+    folders = [source.is_dir() for source in sources]
+    if len(sources) > 1 and (
+        there := [path for path, own in zip(targets, folders, strict=True) if own and path.exists()]
+    ):
+        raise UserError(f"{there[0]} is there already; choose another folder with --out")
+    free = unused_paths(targets, folders)
     try:
-        return move(source, free)
+        return [move(source, path) for source, path in zip(sources, free, strict=True)]
     except BaseException:
-        with suppress(OSError):  # what is not empty is no longer our place
-            if free.is_dir():
-                free.rmdir()
-            elif not free.stat().st_size:
-                free.unlink()
+        release(free)
         raise
 
 
-def unused_path(path: Path, folder: bool = False) -> Path:
-    """`path`, or the first of path-2, path-3, ... that does not exist. It is there from now on, and empty, so that
-    another process that asks takes the next."""
+def unused_paths(paths: Sequence[Path], folders: Sequence[bool]) -> list[Path]:
+    """`paths`, or the first of path-2, path-3, ... of which none exists. They are there from now on, and empty, so
+    that another process that asks takes the next."""
     for i in count(1):
-        free = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
-        try:
-            free.mkdir() if folder else free.touch(exist_ok=False)
-            return free
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise UserError(f"cannot write {free}: {error.strerror}; choose another with --out") from None
+        taken = list[Path]()
+        for path, folder in zip(paths, folders, strict=True):
+            free = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+            try:
+                free.mkdir() if folder else free.touch(exist_ok=False)
+            except OSError as error:
+                release(taken)
+                if isinstance(error, FileExistsError):
+                    break
+                raise UserError(f"cannot write {free}: {error.strerror}; choose another with --out") from None
+            taken.append(free)
+        else:
+            return taken
     raise AssertionError
+
+
+def release(taken: Sequence[Path]) -> None:
+    """Removes what was only reserved: what is not empty is no longer our place."""
+    for path in taken:
+        with suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            elif not path.stat().st_size:
+                path.unlink()
 
 
 def move(source: Path, target: Path) -> Path:

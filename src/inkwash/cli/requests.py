@@ -15,6 +15,7 @@ from inkwash.systems import system_of
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, options, plan
 from inkwash.weights.shipped import locate
 
+SAME_FORMAT = {"jpg": "jpeg", "tif": "tiff"}  # endings of a format, beside its name
 UNTYPED = (".feather", ".jsonl", ".parquet")  # endings of files that Python's list of types lacks
 
 
@@ -88,6 +89,7 @@ def is_file(verb: Verb, out: Path) -> bool:
 def with_format(verb: Verb, given: dict[str, Any], out: Path) -> dict[str, Any]:
     """The options, and the format that the file's ending says. UserError for one that another was given with."""
     option, ending = options(verb.request).get("format"), out.suffix.lower()[1:]
+    ending = SAME_FORMAT.get(ending, ending)
     if option is None or ending not in option.choices:
         return given
     if given.get("format", ending) != ending:

@@ -41,6 +41,7 @@ COMMON = {  # what every verb has; a request's own fields come before
     "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),
 }
 LONG = 10.0  # seconds from which on a command says before how long it will take
+FOLDER = (Path | None, typer.Option("--out", "-o", help="A folder."))  # of a verb of which no file is a result
 OPTIONAL = Verb._field_defaults["takes"]  # of COMMON, what a verb may lack
 BATCH = (
     Path | None,
@@ -83,6 +84,7 @@ def command(system: System, verb: Verb) -> Callable[..., None]:
 
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in OPTIONAL or key in verb.takes}
+    more |= {} if verb.endings or "out" not in more else {"out": FOLDER}
     more |= {} if verb.lasting else {"table": BATCH, "on": ON}
     more |= {"on": ON} if verb.maps else {}
     more |= {"on": ON, "workers": WORKERS} if issubclass(verb.request, Train) else {}
@@ -236,8 +238,10 @@ def checked(
     with ready(Path() if out is None else out.parent if single else out):
         request = build(system, verb, given, context)
         out = out or default_out(verb, request)
-        if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
-            raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
+        if single and request.several() and ".txt" not in verb.endings:  # texts are lines of one file
+            raise UserError(
+                f"--out {out} is one file, but several results are asked for: give a folder, or ask for one"
+            )
         if single and getattr(request, "to", None) is not None:
             raise UserError(f"--out {out}: an animation is a .gif and a grid of its pictures: give a folder")
         if single and os.path.lexists(out):

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from inkwash.errors import UserError
-from inkwash.extras import require
+from inkwash.extras import install_command, require
 
 Array = np.ndarray
 TIFF = (".tif", ".tiff")
@@ -213,7 +213,7 @@ def read_tiff(path: Path, numbers: bool = False) -> list[Array]:
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """In one line; with what to install for a compression of which tifffile says that a package is missing."""
-    install = ", or pip install imagecodecs" if "imagecodecs" in str(error) else ""
+    install = f", or {install_command('imagecodecs')}" if "imagecodecs" in str(error) else ""
     return UserError(f"{path}: not a TIFF that can be read; save it again, uncompressed{install}")
 
 

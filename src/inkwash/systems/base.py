@@ -137,6 +137,10 @@ class Request:
     def check(self, limits: Mapping[str, Limit]) -> None:
         """UserError for options that do not go together with a model of these limits."""
 
+    def several(self) -> bool:
+        """Whether it asks for more than one result."""
+        return getattr(self, "n", 1) != 1
+
     def stem(self) -> str:
         """What its results are called, before their endings: their seed comes last, where it need not be given."""
         seed = options(type(self)).get("seed")
@@ -432,6 +436,13 @@ def check_seed(seed: int) -> None:
     """UserError for a seed that is none."""
     if not (0 <= seed < 2**64 and seed == int(seed)):
         raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
+
+
+def check_counts(**counts: Any) -> None:
+    """UserError for what is no whole number from 1; None is the model's own."""
+    for name, value in counts.items():
+        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+            raise UserError(f"{name} = {value}: choose a whole number from 1")
 
 
 def seeded(request: Any) -> Any:

@@ -30,7 +30,7 @@ def test_the_backbone_sees_a_picture_once_whatever_the_boxes_steps_and_samples(b
 @pytest.mark.parametrize("asked", [{"boxes": 0}, {"steps": 0}, {"samples": -1}])
 def test_none_of_a_thing_is_no_default(asked):
     (name,) = asked
-    with pytest.raises(UserError, match=f"{name} = {asked[name]}: choose a whole number from 1 on"):
+    with pytest.raises(UserError, match=f"{name} = {asked[name]}: choose a whole number from 1"):
         model().detect(PICTURES[0], **asked)
 
 

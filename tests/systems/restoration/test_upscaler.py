@@ -101,6 +101,8 @@ def test_pictures_that_are_none_or_too_large_are_one_line(monkeypatch):
         model.upscale(np.zeros((4, 4)))
     for options, says in (
         ({"samples": 0}, "samples = 0: choose a whole number from 1"),
+        ({"steps": 0}, "steps = 0: choose a whole number from 1"),
+        ({"steps": True}, "steps = True: choose a whole number from 1"),
         ({"noise_level": 0.6}, "noise_level = 0.6: choose a number from 0 to 0.5"),
     ):
         with pytest.raises(UserError, match=says):

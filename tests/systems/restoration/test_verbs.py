@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from scipy.ndimage import gaussian_filter
 
 from inkwash.cli import main
 from inkwash.codecs.png import COMPOSITE, read_recipe
@@ -152,6 +153,7 @@ def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
     frames = [Image.fromarray(hole), Image.fromarray(255 - hole)]
     for name, mask, more, says in (
         ("cut.png", Image.fromarray(np.dstack([given, 255 - hole])), {}, "a mask in colours"),
+        ("grey.png", Image.fromarray(np.dstack([given[..., 0], 255 - hole])), {}, "a picture in greys with a hole"),
         ("red.png", Image.fromarray(red), {}, "a mask in colours"),
         ("voc.png", palette, {}, "a mask in colours"),
         ("pages.tif", frames[0], {"save_all": True, "append_images": frames[1:]}, "animated, or a stack"),
@@ -159,6 +161,9 @@ def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
         mask.save(tmp_path / name, **more)
         with pytest.raises(UserError, match=f"{name}: {says}"):
             edit(tmp_path, tmp_path / "a.png", tmp_path / name, task="inpaint")
+    brush = np.dstack([np.full_like(hole, 250), gaussian_filter(hole, 1.5)])  # white on nothing, with a soft edge
+    Image.fromarray(brush).save(tmp_path / "brush.png")
+    assert edit(tmp_path, tmp_path / "a.png", tmp_path / "brush.png", task="inpaint", samples=1).files
     Image.fromarray(hole).save(tmp_path / "m.jpg", quality=60)
     assert edit(tmp_path, tmp_path / "a.png", tmp_path / "m.jpg", task="inpaint", samples=1).files
     exif, notes = Image.Exif(), []
@@ -247,6 +252,38 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "photo 0-denoise.png").read_bytes() == before  # nothing is written over
     assert (tmp_path / "out" / "photo 0-denoise-2.png").read_bytes()
     assert capsys.readouterr().out.count(".png") == 8
+
+
+def test_one_sample_may_be_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    upscaler().save(tmp_path / "up")
+    editor().save(tmp_path / "ed")
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    Image.fromarray((picture(colours=1) > 99).astype(np.uint8) * 255).save(tmp_path / "m.png")
+    larger = ["upscale", "a.png", "--model", "up", "--steps", "1", "--samples"]
+    assert main([*larger, "1", "-o", "big.jpg"]) == 0 and read_photo(tmp_path / "big.jpg").format == "jpeg"
+    edited = [
+        "edit",
+        "a.png",
+        "--model",
+        "ed",
+        "--task",
+        "inpaint",
+        "--mask",
+        "m.png",
+        "--steps",
+        "1",
+        "-o",
+        "new.tif",
+    ]
+    assert main([*edited, "--samples", "1"]) == 0 and read_photo(tmp_path / "new.tif").format == "tiff"
+    capsys.readouterr()
+    for asked in ([*larger, "2", "-o", "two.png"], edited, [*larger, "1", "-o", "big.png", "--format", "webp"]):
+        assert main(asked) == 2
+    assert main(["upscale", ".", "--model", "up", "--samples", "1", "-o", "all.png"]) == 2
+    assert capsys.readouterr().err.count("is one file, but several results are asked for: give a folder") == 3
+    files = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert files == {"a.png", "m.png", "big.jpg", "new.tif", "new-invented.png"}
 
 
 def test_pictures_and_maps_are_made_anew(tmp_path, monkeypatch, capsys):

@@ -61,8 +61,10 @@ def test_a_stack_is_segmented_slice_by_slice(tmp_path):
     pages = np.stack([cells(i)[0] for i in range(3)])
     tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
     save(pages[1], tmp_path / "alone.png")
-    each, _, _ = run(tmp_path, tmp_path / "stack.tif")
+    each, whole, _ = run(tmp_path, tmp_path / "stack.tif", coco=True)
     assert [one.row["picture"] for one in each] == ["stack-1", "stack-2", "stack-3"]
+    images = json.loads(whole.files["objects.json"].read_text())["images"]
+    assert [image["file_name"] for image in images] == ["stack-1", "stack-2", "stack-3"]
     mask = read_pages(each[1].files["stack-2-mask.png"])[0]
     (alone,), _, _ = run(tmp_path, tmp_path / "alone.png")
     assert (read_pages(alone.files["alone-mask.png"])[0] == mask).all()  # alone and in a stack

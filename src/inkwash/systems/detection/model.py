@@ -17,8 +17,7 @@ from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoiser
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.samplers import StepResult
-from inkwash.errors import UserError
-from inkwash.systems.base import check_seed
+from inkwash.systems.base import check_counts, check_seed
 from inkwash.systems.detection.calibration import calibrated
 from inkwash.systems.detection.candidates import Candidates, best_of, joined, spread_over
 from inkwash.systems.detection.graphs import GraphNetwork
@@ -128,9 +127,7 @@ class DetectionModel(TorchModel):
         """Of several pictures, those of one size together; each is told by itself and the seed, so that it has the
         boxes it would have alone."""
         check_seed(seed)
-        for name, value in {"boxes": boxes, "steps": steps, "samples": samples}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} = {value}: choose a whole number from 1 on")
+        check_counts(boxes=boxes, steps=steps, samples=samples)
         for picture in pictures:
             check(picture, "the picture")
         prepared = [prepare(picture, self.config["size"], self.multiple) for picture in pictures]

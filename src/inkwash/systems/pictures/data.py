@@ -23,6 +23,7 @@ from inkwash.systems.pictures import primaries
 Source = str | Path | Image.Image
 FEATHER = 0.02  # of the side: the radius of a soft edge
 TINT = 32  # levels by which the channels of a mask may differ, as of a JPEG or a scan
+GREYS = 0.05  # of what is not transparent in a mask may be in between black and white, as at a brush's edge
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
 SUBFILE_TYPE, PHOTOMETRIC = 254, 262  # tags of TIFF 6.0
 HEIF = {".heic", ".heif"}
@@ -184,13 +185,19 @@ def fitted(width: int, height: int, size: int) -> tuple[int, int, int, int]:
 
 
 def load_mask(source: Source) -> Image.Image:
-    """ "L": white where to draw anew, black where to keep; what is transparent is kept. UserError for colours: of
-    them, or of a photograph with a hole in its opacity, the brightness means nothing."""
+    """ "L": white where to draw anew, black where to keep; what is transparent is kept. UserError for colours, of
+    which the brightness means nothing, and for a picture in greys with a hole in its opacity."""
     picture = load_image(source).convert("RGBA")
     shown = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
+    name = str(source) if isinstance(source, str | Path) else "the mask"
+    todo = "make white what shall be drawn anew, and black what shall stay"
     if np.ptp(np.asarray(shown), axis=-1).max() > TINT:
-        name = str(source) if isinstance(source, str | Path) else "the mask"
-        raise UserError(f"{name}: a mask in colours: make white what shall be drawn anew, and black what shall stay")
+        raise UserError(f"{name}: a mask in colours: {todo}")
+    values = np.asarray(picture)
+    paint, alpha = values[..., 0], values[..., 3]
+    between = (paint > TINT) & (paint < 255 - TINT) & (alpha > 0)
+    if alpha.min() < 255 and between.sum() > GREYS * (alpha > 0).sum():
+        raise UserError(f"{name}: a picture in greys with a hole, and no mask: {todo}")
     return shown.convert("L")
 
 

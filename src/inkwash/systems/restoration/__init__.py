@@ -9,9 +9,11 @@ from inkwash.systems.export import EXPORT, Export
 from inkwash.systems.restoration import cascade_request, request
 from inkwash.systems.train import TRAIN
 
+LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of which a file is the one sample that is asked for
 MACHINE = ("out", "device", "runtime", "threads")  # all of it computes in float32
 LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "takes": MACHINE}
 CASCADES: dict[str, Any] = {"limits": f"{__name__}.limits:cascade_limits", "takes": MACHINE}
+PLAN = f"{__name__}.limits:plan"
 TORCH = "train, evaluate, export"
 MODULES = {"scipy": "", "skimage": "evaluate"}
 
@@ -19,7 +21,9 @@ UPSCALING = System(
     name="superresolution",
     help="Larger pictures, with the detail that a model learned from others.",
     verbs={
-        "upscale": Verb(request.Upscale, f"{__name__}.verbs:upscale", plan=f"{__name__}.limits:plan", **LIMITS),
+        "upscale": Verb(
+            request.Upscale, f"{__name__}.verbs:upscale", plan=PLAN, endings=(*LOSSLESS, ".jpg", ".jpeg"), **LIMITS
+        ),
         "train": Verb(request.TrainUpscaler, f"{__name__}.verbs:train_upscaler", **TRAIN),
         "evaluate": Verb(request.EvaluateUpscaler, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(Export, f"{__name__}.export:export_upscaler", **EXPORT),
@@ -36,7 +40,7 @@ EDITING = System(
     name="editing",
     help="Photographs edited by a model: colourised, filled, drawn on, restored.",
     verbs={
-        "edit": Verb(request.Edit, f"{__name__}.verbs:edit", plan=f"{__name__}.limits:plan", **LIMITS),
+        "edit": Verb(request.Edit, f"{__name__}.verbs:edit", plan=PLAN, endings=LOSSLESS, **LIMITS),
         "train": Verb(request.TrainEditor, f"{__name__}.verbs:train_editor", **TRAIN),
         "evaluate": Verb(request.EvaluateEditor, f"{__name__}.evaluate:evaluate", maps=True, **LIMITS, **EVALUATE),
         "export": Verb(Export, f"{__name__}.export:export_editor", **EXPORT),

@@ -13,7 +13,7 @@ import numpy as np
 from inkwash.codecs.pixels import denormalize
 from inkwash.diffusion.arrays import constant, namespace, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.base import check_seed
+from inkwash.systems.base import check_counts, check_seed
 from inkwash.systems.restoration.graphs import GraphNetwork, graph_of_stage
 from inkwash.systems.restoration.levels import COLOURS, Array
 from inkwash.systems.restoration.model import Batch, Progress, RestorationModel, in_all
@@ -149,8 +149,7 @@ class Cascade(TorchModel):
         """
         if kind not in self.config["classes"]:
             raise unknown("kind", str(kind), self.config["classes"])
-        if samples < 1:
-            raise UserError(f"samples = {samples}: choose a whole number from 1")
+        check_counts(samples=samples)
         check_seed(seed)
         if truncated and not self.level(noise_level):
             raise UserError("truncated means nothing without noise between stages: leave it out, or give noise_level")

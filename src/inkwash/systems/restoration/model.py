@@ -15,7 +15,7 @@ from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
-from inkwash.systems.base import check_seed
+from inkwash.systems.base import check_counts, check_seed
 from inkwash.systems.restoration.graphs import GraphNetwork
 from inkwash.systems.torch_model import TorchModel
 
@@ -103,6 +103,7 @@ class RestorationModel(TorchModel):
         process = self.denoiser.process
         at = process.at(until)
         end = process.at(float(process.schedule.sigma_to_t(at.sigma / at.alpha / scale))) if until else at
+        check_counts(steps=steps)
         steps = self.config["steps"] if steps is None else steps
         with no_grad(base):
             if plain:
@@ -148,8 +149,9 @@ class RestorationModel(TorchModel):
 
     def seeds(self, seed: int, samples: int | None) -> list[int]:
         check_seed(seed)
+        check_counts(samples=samples)
         count = self.config["samples"] if samples is None else samples
-        if not (1 <= count <= MOST_SAMPLES and count == int(count)):
+        if count > MOST_SAMPLES:
             raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
         return [(int(seed) + j) % 2**64 for j in range(int(count))]
 

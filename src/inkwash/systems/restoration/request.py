@@ -72,6 +72,9 @@ class Upscale(Request):
         if self.factor not in (None, own):
             raise UserError(f"factor = {self.factor}: the model makes pictures {own} times larger: leave it out")
 
+    def several(self) -> bool:
+        return isinstance(self.pictures, tuple) or self.samples not in (None, 1)
+
     def basename(self) -> str:
         """Nothing: files are called after their pictures."""
         return ""
@@ -103,6 +106,9 @@ class Edit(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_options(self.task, mask=self.mask, outpaint=self.outpaint)
+
+    def several(self) -> bool:
+        return self.samples != 1  # a model's own number is more
 
     def basename(self) -> str:
         return f"{PurePath(self.picture.name).stem}-{self.task}"

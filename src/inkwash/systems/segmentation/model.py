@@ -16,7 +16,7 @@ from inkwash.diffusion.arrays import namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Denoise, Denoiser
 from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError
-from inkwash.systems.base import check_seed
+from inkwash.systems.base import check_counts, check_seed
 from inkwash.systems.segmentation import calibration
 from inkwash.systems.segmentation.calibration import calibrated, entropy
 from inkwash.systems.segmentation.graphs import GraphMembers
@@ -129,6 +129,7 @@ class SegmentationModel(TorchModel):
         """
         check_seed(seed)
         check(picture, "the picture")
+        check_counts(samples=samples, steps=steps)
         self.check_options(samples=samples, steps=steps, sampler=sampler, flips=flips or None)
         height, width = picture.shape[:2]
         check_memory(height, width, self.config["scale"], len(self.classes), samples or self.config["samples"])
@@ -136,13 +137,11 @@ class SegmentationModel(TorchModel):
         return self.read(drawn, (height, width))
 
     def check_options(self, **options: Any) -> None:
-        """UserError for what this engine has none of, and for numbers below 1."""
+        """UserError for what this engine has none of."""
         absent = ("samples", "steps", "sampler") if self.config["engine"] == "plain" else ("flips",)
         for name, value in options.items():
             if value is not None and name in absent:
                 raise UserError(f"{name} means nothing with the engine {self.config['engine']}: leave it out")
-            if name in ("samples", "steps") and value is not None and (value != int(value) or value < 1):
-                raise UserError(f"{name} = {value}: a whole number from 1 is needed")
 
     def draw(
         self,

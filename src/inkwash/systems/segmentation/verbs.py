@@ -36,7 +36,8 @@ def segment(requests: list[Segment], context: Context) -> Iterator[Result]:
             rows += own
             if request.coco:
                 size = {"height": page.shape[0], "width": page.shape[1]}
-                images.append({"id": len(images) + 1, "file_name": file.name} | size)
+                called = file.name if name == Path(file.name).stem else name  # of a stack's slices each its own
+                images.append({"id": len(images) + 1, "file_name": called} | size)
                 annotations += output.coco_objects(found, len(images), len(annotations) + 1)
             facts = recipe("segmentation", "segment", replace(request, pictures=file), model, context)
             facts |= {"runtime": model.runtime}
