@@ -41,11 +41,13 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
 
 
-def several(folder: Path, paths: Sequence[Path]) -> UserError:
-    shown = ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])
-    return UserError(
-        f"{folder}: several files of annotations: {shown}; leave one there, or name one train, others val and test"
+def several(folder: Path, paths: Sequence[Path], parts: bool = True) -> UserError:
+    """parts: whether there may be one for each part."""
+    shown, more = (
+        ", ".join(path.relative_to(folder).as_posix() for path in paths[:3]),
+        ", or name one train, others val",
     )
+    return UserError(f"{folder}: several files of annotations: {shown}; leave one there{more * parts}")
 
 
 def broken(path: Path, error: Exception) -> UserError:

@@ -103,6 +103,10 @@ def parts_by_folder(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
     return told if len(told) == len(files) and "train" in parts and len(parts) > 1 else {}
 
 
+def parted_by_folders(parts: dict[Path, str]) -> str:
+    return f"their folders are called {', '.join(sorted({*parts.values()}))}, and part them where no list does"
+
+
 def some(names: Sequence[str]) -> str:
     """How many pictures, and what the first are called."""
     return f"{len(names)} pictures ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"

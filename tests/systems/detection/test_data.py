@@ -110,3 +110,16 @@ def test_lists_by_whoever_wrote_them_and_what_they_leave_out_is_said(tmp_path):
     (tmp_path / "index.csv").write_text("name,stain\np1,blue\n")
     assert read_data(tmp_path, note=notes.append).listed == {}
     assert notes[-2] == "index.csv has no column 'split', and is not followed; there are name, stain"
+
+
+def test_classes_without_a_box_are_left_out_and_that_is_said(tmp_path):
+    for i in range(3):
+        picture, _, _ = shapes(i)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "images" / f"p{i}.png")
+        (tmp_path / "images" / f"p{i}.txt").write_text("2 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "classes.txt").write_text("dog\nperson\ncell\n")  # labelImg's own come first
+    notes = []
+    data = read_data(tmp_path, note=notes.append)
+    assert (data.classes, data.ids) == (["cell"], [3]) and {*data.examples[0].kinds.tolist()} == {0}
+    assert notes[0] == "2 classes have no box, and are left out: dog, person"

@@ -71,6 +71,10 @@ def test_a_table_of_other_separators_has_decimal_commas(separator, tmp_path):
     head, row = ("image,label,xmin,ymin,xmax,ymax".replace(",", separator), separator.join)
     boxes, _, _ = found(table(tmp_path, [row(["a.5", "cell", "3,5", "4.25", "6", "9"])], head))
     assert boxes["a.5"] == [((2.5, 3.25, 6, 9), "cell", False, False)]
+    assert (
+        found(table(tmp_path, [row(["a.5", "cell", "3,5", "4.25", "6", "9"])], f"sep={separator}\n{head}"))[0]
+        == boxes
+    )
     with pytest.raises(UserError, match="line 2: numbers are needed"):
         found(table(tmp_path, [row(["a.5", "cell", "1.003,5", "4", "6", "9"])], head))
 

@@ -96,6 +96,20 @@ def test_coco_of_a_file_for_each_part_is_one_set(tmp_path):
         read_data(tmp_path)
 
 
+def test_classes_of_which_nothing_is_there_are_left_out_and_that_is_said(tmp_path):
+    save(cells(0)[0], tmp_path / "0.png")
+    content = {
+        "images": [{"id": 0, "file_name": "0.png", "width": 48, "height": 48}],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 7, "segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]]}],
+        "categories": [{"id": i, "name": f"c{i}"} for i in range(9)],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    notes = []
+    data = read_data(tmp_path, note=notes.append)
+    assert data.classes == ["c7"] and data.examples[0].kinds.tolist() == [0, 1]
+    assert notes[0] == "8 classes have no object, and are left out: c0, c1, c2, c3, c4, ..."
+
+
 def test_the_split_has_its_shares_and_is_always_the_same(tmp_path):
     data = read_data(folder(tmp_path, 20))
     parts = split(data, tmp_path)
@@ -269,7 +283,7 @@ def test_classes_that_cannot_be_told_apart_are_refused(tmp_path):
     save(cells(0)[0], tmp_path / "images" / "0.png")
     content["images"] = [{"id": 0, "file_name": "0.png", "width": 48, "height": 48}]
     shape = [[1, 1, 9, 1, 9, 9, 1, 9]]
-    content["annotations"] = [{"id": 0, "image_id": 0, "category_id": 299, "segmentation": shape}]
+    content["annotations"] = [{"id": i, "image_id": 0, "category_id": i, "segmentation": shape} for i in range(300)]
     (tmp_path / "all.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="300 classes; 255 at most"):
         read_data(tmp_path)
@@ -287,14 +301,17 @@ def test_masks_whose_colours_were_reduced_each_by_itself(tmp_path):
     assert "the masks' palettes differ: they are read by their colours, and black is where nothing is" in notes
 
 
-def test_folders_that_look_like_a_split_are_said(tmp_path):
+def test_folders_of_parts_part_what_no_list_does(tmp_path):
     notes = []
     folder(tmp_path / "train", 3)
     (tmp_path / "train" / "images" / "cell_0.png").rename(tmp_path / "cell_0.png")
     (tmp_path / "test").mkdir()
     (tmp_path / "cell_0.png").rename(tmp_path / "test" / "cell_0.png")
-    read_data(tmp_path, note=notes.append)
-    assert any(note.startswith("the folders test, train are not told apart: a list") for note in notes)
+    data = read_data(tmp_path, note=notes.append)
+    assert data.listed == {"cell_0": "table", "cell_1": "train", "cell_2": "train"}
+    assert any(note.startswith("their folders are called test, train, and part them") for note in notes)
+    (tmp_path / "split.csv").write_text("name,split\ncell_1,test\n")
+    assert read_data(tmp_path).listed == {"cell_1": "table"}  # which goes before
 
 
 def test_objects_of_a_json_that_are_not_seen_are_said(tmp_path):

@@ -48,6 +48,7 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     columns name and split, is followed, or the format's own lists.
 
     group: a pattern whose first bracket is the slide or patient in a file's name, or a column of the list.
+    Classes without any box, such as those that labelImg begins with, are left out, and that is said.
     """
     found = checked(formats.read(folder, note), folder, drop_bad, note)
     if not any(picture.boxes for picture in found.pictures):
@@ -56,7 +57,14 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     listed, groups = read_list(folder, group, stems, note)
     listed = listed or {stem: PARTS[part] for stem, part in found.listed.items()}
     listed = {stem: listed.get(stem, "train") for stem in stems} if "table" in listed.values() else {}
-    numbers = {name: number for number, name in enumerate(found.classes)}
+    counts = Counter(box.label for picture in found.pictures for box in picture.boxes)
+    used = [(name, key) for name, key in zip(found.classes, found.ids, strict=True) if counts[name]]
+    classes, ids = [name for name, _ in used], [key for _, key in used]
+    if empty := [name for name in found.classes if not counts[name]]:
+        note(
+            f"{len(empty)} classes have no box, and are left out: {', '.join(empty[:5])}{', ...' * (len(empty) > 5)}"
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
     examples = [
         Example(
             stem,
@@ -72,11 +80,10 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
         for stem, picture in zip(stems, found.pictures, strict=True)
     ]
     check_group(group, groups, [(one.group, one.name) for one in examples])
-    counts = Counter(box.label for picture in found.pictures for box in picture.boxes)
-    shown = ", ".join(f"{counts[name]} of {name}" for name in found.classes)
-    empty = sum(not picture.boxes for picture in found.pictures)
-    note(f"{len(examples)} pictures{f', {empty} of them without objects' * bool(empty)}: {shown}")
-    return Data(examples, found.classes, found.ids, listed)
+    shown = ", ".join(f"{counts[name]} of {name}" for name in classes)
+    bare = sum(not picture.boxes for picture in found.pictures)
+    note(f"{len(examples)} pictures{f', {bare} of them without objects' * bool(bare)}: {shown}")
+    return Data(examples, classes, ids, listed)
 
 
 def page_of(example: Example, note: Callable[[str], None] = lambda _: None) -> Array:

@@ -19,7 +19,7 @@ from inkwash.systems.detection.annotations import (
     others,
     parts_of,
 )
-from inkwash.systems.splits import parts_by_folder, parts_by_name, some
+from inkwash.systems.splits import parted_by_folders, parts_by_folder, parts_by_name, some
 from inkwash.weights.files import files_below
 
 KEPT = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "difficult"}  # of COCO's annotations
@@ -36,7 +36,7 @@ def read(folder: Path, note: Note) -> Annotations:
         listed = parts_by_folder(folder, [picture.file for picture in found.pictures])
         found = found._replace(listed={stem_of(file.name): part for file, part in listed.items()})
         if listed:
-            note(f"parted by their folders: {', '.join(sorted({*listed.values()}))}")
+            note(parted_by_folders(listed))
     return found
 
 
@@ -61,7 +61,7 @@ def read_any(folder: Path, files: Sequence[Path], note: Note) -> Annotations:
             f"{', '.join(table.COLUMNS)}"
         )
     if len(yamls) > 1:
-        raise coco.several(folder, yamls)
+        raise coco.several(folder, yamls, parts=False)
     if of_coco:
         found = read_coco(folder, of_coco, note)
         known = {stem_of(picture.file.name) for picture in found.pictures}

@@ -35,9 +35,15 @@ SUFFIXES, SEPARATORS = (".csv", ".tsv"), (",", ";", "\t")  # with ; and tabs, de
 SIZES = {"width": "image width", "height": "image height"}  # which there are beside its `filename`
 
 
+def body_of(path: Path, errors: str = "strict") -> io.StringIO:
+    """Without the line by which Excel is told the separator."""
+    text = text_of(path, errors)
+    return io.StringIO(text.partition("\n")[2] if text.lower().startswith("sep=") else text, newline="")
+
+
 def separator_of(path: Path) -> str:
     """What parts the columns of a table of boxes; "" of another file."""
-    head = io.StringIO(text_of(path, "replace"), newline="").readline()
+    head = body_of(path, "replace").readline()
     try:
         heads = {own: columns_of(next(csv.reader([head], delimiter=own), [])) for own in SEPARATORS}
     except csv.Error:
@@ -57,7 +63,7 @@ def rows_of(path: Path) -> list[tuple[str, dict[str, str]]]:
     columns."""
     rows, separator = [], separator_of(path)
     try:
-        reader = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=separator)
+        reader = csv.reader(body_of(path), delimiter=separator)
         names = columns_of(next(reader))
         if twice := coco.first_twice(name for name in names if name in COLUMNS):
             raise UserError(f"{path}: two columns are called {twice}; leave one")

@@ -29,7 +29,17 @@ from inkwash.systems.segmentation.masks import (
     read_masks,
     to_objects,
 )
-from inkwash.systems.splits import PARTS, check_group, digest, group_of, parts_by_name, read_list, some
+from inkwash.systems.splits import (
+    PARTS,
+    check_group,
+    digest,
+    group_of,
+    parted_by_folders,
+    parts_by_folder,
+    parts_by_name,
+    read_list,
+    some,
+)
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
@@ -81,7 +91,7 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
         if lone := sorted({stem_of(file.name) for file in files if is_picture(file)} - known):
             note(f"{some(lone)} have no annotation in the JSON, and are left out")
     else:
-        (entries, names), parts = read_pairs(folder, files, classes, note), {}
+        entries, names, parts = read_pairs(folder, files, classes, note)
     if not any(labels.any() for *_, labels, _ in entries):
         raise UserError(f"{folder}: all {len(entries)} masks are empty")
     if twice := [name for name, count in Counter(name for name, *_ in entries).items() if count > 1]:
@@ -106,8 +116,8 @@ def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: 
 
 def read_pairs(
     folder: Path, files: Sequence[Path], classes: Sequence[str], note: Note
-) -> tuple[list[Entry], list[str]]:
-    """Pictures whose masks are files."""
+) -> tuple[list[Entry], list[str], dict[str, str]]:
+    """Pictures whose masks are files; then the part of each, where their folders say it."""
     pairs, lone = find_pairs(folder, files)
     if lone:
         note(f"{some(lone)} have no mask, and are left out")
@@ -118,8 +128,8 @@ def read_pairs(
     if palettes_differ([mask for own in masks.values() for mask in own]):
         note("the masks' palettes differ: they are read by their colours, and black is where nothing is")
         masks = {path: [by_colour(mask) for mask in own] for path, own in masks.items()}
-    if parts := sorted({part for path, _ in pairs for part in path.relative_to(folder).parts[:-1]} & PARTS.keys()):
-        note(f"the folders {', '.join(parts)} are not told apart: a list, index.csv, says what is to learn from")
+    if parts := parts_by_folder(folder, [path for path, _ in pairs]):
+        note(parted_by_folders(parts))
     for picture, mask in pairs:
         pages, own = pictures[picture], masks[mask]
         says_of_range(pages, picture.name, note)
@@ -139,7 +149,7 @@ def read_pairs(
         for i, (page, one) in enumerate(zip(pictures[picture], masks[path], strict=True)):
             name = stem_of(picture.name) + (f"-{i + 1}" if len(masks[path]) > 1 else "")
             entries.append((name, stem_of(picture.name), page, *to_objects(one, kind, values, path)))
-    return entries, names
+    return entries, names, {stem_of(picture.name): part for picture, part in parts.items()}
 
 
 def check_classes(names: Sequence[str]) -> None:
@@ -200,7 +210,11 @@ def read_annotated(
         raise UserError(f"class '{strange[0]}' is not in the annotations; there are {', '.join(known)}")
     if classes:
         found = [one._replace(objects=[pair for pair in one.objects if pair[0] in classes]) for one in found]
-    names = list(classes) or known
+    used = {name for one in found for name, _ in one.objects}
+    if not classes and (empty := [name for name in known if name not in used]):
+        shown = ", ".join(empty[:5]) + ", ..." * (len(empty) > 5)
+        note(f"{len(empty)} classes have no object, and are left out: {shown}")
+    names = list(classes) or [name for name in known if name in used]
     check_classes(names)
     stems = [stem_of(one.path.name) for one in found]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
