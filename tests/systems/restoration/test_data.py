@@ -55,6 +55,17 @@ def test_parts_are_a_tenth_and_a_fifth_and_never_meet(tmp_path):
     assert sorted(one.name for one in listed[2]) == [f"photo {i}" for i in range(5)]
 
 
+def test_folders_of_parts_part_what_no_list_does(tmp_path):
+    for i, part in enumerate(("train", "train", "valid")):
+        (tmp_path / part).mkdir(exist_ok=True)
+        Image.fromarray(picture(i)).save(tmp_path / part / f"p{i}.png")
+    notes = []
+    assert read_pictures(tmp_path, note=notes.append).listed == {"p0": "train", "p1": "train", "p2": "table"}
+    assert notes == ["their folders are called train, val, and part them where no list does"]
+    Image.fromarray(picture(9)).save(tmp_path / "p9.png")
+    assert read_pictures(tmp_path).listed == {}
+
+
 def test_what_cannot_be_learned_from_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a folder of pictures is needed"):
         read_pictures(tmp_path / "none")

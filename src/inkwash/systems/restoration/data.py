@@ -17,7 +17,15 @@ from inkwash.progress import Progress, free_memory
 from inkwash.systems.restoration.degradations import TASKS, make_small
 from inkwash.systems.restoration.levels import Array, white_of
 from inkwash.systems.restoration.photos import read_photo
-from inkwash.systems.splits import check_group, digest, group_of, read_list
+from inkwash.systems.splits import (
+    PARTS,
+    check_group,
+    digest,
+    group_of,
+    parted_by_folders,
+    parts_by_folder,
+    read_list,
+)
 from inkwash.systems.splits import split as split_examples
 from inkwash.weights.files import files_below
 
@@ -51,13 +59,17 @@ Degrade = Callable[[Array, np.random.Generator], dict[str, Array]]
 def read_pictures(
     folder: Path, group: str = "", note: Note = lambda _: None, tell: Callable[[Progress], None] = lambda _: None
 ) -> Pictures:
-    """All pictures below a folder. A list, index.csv or split.csv with the columns name and split, is followed.
+    """All pictures below a folder. A list, index.csv or split.csv with the columns name and split, is followed;
+    without one folders called train, val and test.
 
     group: as of segmentation's data. Raises UserError where there is none, for two of one name, for one that is not
     read, and where they need more memory than is free.
     """
     files, _ = picture_files(folder)
     listed, groups = read_list(folder, group, [stem_of(file.name) for file in files], note)
+    if not listed and (parts := parts_by_folder(folder, files)):
+        note(parted_by_folders(parts))
+        listed = {stem_of(file.name): PARTS[part] for file, part in parts.items()}
     examples, taken, free, dark = list[Example](), 0, free_memory(), list[str]()
     for done, file in enumerate(files, 1):
         pixels = read_photo(file).pixels
