@@ -240,7 +240,7 @@ def checked(
         out = out or default_out(verb, request)
         if single and request.several() and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(
-                f"--out {out} is one file, but several results are asked for: give a folder, or ask for one"
+                f"--out {out} is one file, but several results are asked for: give a folder, or ask for one result"
             )
         if single and getattr(request, "to", None) is not None:
             raise UserError(f"--out {out}: an animation is a .gif and a grid of its pictures: give a folder")
