@@ -116,7 +116,7 @@ def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
     folder, stem = (out.parent, out.stem) if single else (out, stem)
     targets = [folder / f"{stem}{ending}" for ending in result.files]
-    return move_all([*result.files.values()], [out, *targets[1:]] if single else targets)
+    return move_all([*result.files.values()], [out, *targets[1:]] if single and targets else targets)
 
 
 def save_texts(texts: list[str], file: Path) -> Path:
