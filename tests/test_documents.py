@@ -244,6 +244,19 @@ def test_the_row_of_the_papers_backbones_is_of_its_report():
     assert len(tables) == 3 and all(table in page for table in tables)
 
 
+def test_the_table_of_three_trainings_of_cells_is_of_their_reports():
+    rows = []
+    for number, ending in enumerate(("", "-1", "-2")):
+        report = Report.load(ROOT / "docs" / "results" / f"cells{ending}.json")
+        ours = f"runs/cells{ending}/model" if number else "cells"
+        shown = {(ours, "0"), (ours, f"{report.model['noise_level']:g}"), (f"runs/cells-off{ending}/model", "0")}
+        rows += [
+            row for row in report.rows if row.get("small") == "generated" and (row["source"], row["noise"]) in shown
+        ]
+    (table,) = markdown_tables(rows)
+    assert len(rows) == 27 and table in read("docs/vision.md")
+
+
 def test_the_figures_of_photographs_are_of_their_report():
     report, page = Report.load(ROOT / "docs" / "results" / "photos.json"), read("docs/vision.md")
     assert report.rows and all(table in page for table in markdown_tables(report.rows))
