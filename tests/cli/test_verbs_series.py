@@ -173,7 +173,7 @@ def test_a_table_that_is_there_is_not_replaced_unless_it_is_named(forecast, sale
     model = ["--model", str(forecast / "forecaster"), "--samples", "2"]
     assert main(["series", "impute", str(sales), *model]) == 0
     assert (
-        capsys.readouterr().out == "imputed-2.csv\nimputed-quantiles.csv\n"
+        capsys.readouterr().out == "imputed-2.csv\nimputed-quantiles-2.csv\n"
         and (tmp_path / "imputed.csv").read_text() == "mine"
     )
 

@@ -114,7 +114,7 @@ def make_writable(folder: Path) -> None:
 
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
-    folder, stem = (out.parent, out.stem) if single else (out, stem)
+    folder = out.parent if single else out
     targets = [folder / f"{stem}{ending}" for ending in result.files]
     return move_all([*result.files.values()], [out, *targets[1:]] if single and targets else targets)
 

@@ -283,7 +283,7 @@ def test_one_sample_may_be_a_file(tmp_path, monkeypatch, capsys):
     assert main(["upscale", ".", "--model", "up", "--samples", "1", "-o", "all.png"]) == 2
     assert capsys.readouterr().err.count("is one file, but several results are asked for: give a folder") == 3
     files = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert files == {"a.png", "m.png", "big.jpg", "new.tif", "new-invented.png"}
+    assert files == {"a.png", "m.png", "big.jpg", "new.tif", "a-inpaint-invented.png"}
 
 
 def test_pictures_and_maps_are_made_anew(tmp_path, monkeypatch, capsys):
