@@ -109,6 +109,11 @@ def editing(recipe):
     return RestorationNetwork(missing=True, **shape)
 
 
+def superresolution(recipe):
+    shape = {name: getattr(recipe, name) for name in ("widths", "layers", "patch", "attention")}
+    return RestorationNetwork(augmented=recipe.engine == "diffusion", **shape)
+
+
 NETWORKS = {
     "autoencoder": lambda recipe: Autoencoder(**recipe.network),
     "pictures": pictures,
@@ -123,6 +128,7 @@ NETWORKS = {
     "segmentation": segmentation,
     "detection": detection,
     "editing": editing,
+    "superresolution": superresolution,
 }
 EXACT = ("backbone", "crystals")  # places are known better than to the 8 bits of bfloat16
 
