@@ -15,6 +15,7 @@ PROCESSES = {
         "linear_beta": diffusion.linear_beta(),
         "scaled_linear": diffusion.scaled_linear(),
         "cosine": diffusion.cosine(),
+        "cosine, shift 10": diffusion.cosine(shift=10.0),
         "sigmoid": diffusion.sigmoid(),
         "sqrt": diffusion.sqrt(),
         "variance_exploding": diffusion.variance_exploding(),

@@ -80,6 +80,7 @@ MAKERS = {  # each: a value that another maker's is not, of a number that makes 
     "linear_beta": lambda a: diffusion.linear_beta(0.1 * a),
     "sub_vp": lambda a: diffusion.sub_vp(0.1 * a),
     "cosine": lambda a: cosine(0.01 * a),
+    "cosine, shifted": lambda a: cosine(shift=3.0 * a),
     "sigmoid": lambda a: diffusion.sigmoid(tau=a),
     "sqrt": lambda a: diffusion.sqrt(0.001 * a),
     "variance_exploding": lambda a: variance_exploding(sigma_min=0.01 * a),

@@ -22,7 +22,7 @@ from inkwash.diffusion import (
 from tests.diffusion.oracle import PROCESSES
 
 SCHEDULES = {name: process.schedule for name, process in PROCESSES.items()}
-PRESERVING = {"linear_beta", "scaled_linear", "cosine", "sigmoid", "sqrt", "betas", "betas, zero terminal SNR"}
+PRESERVING = {"linear_beta", "scaled_linear", "cosine", "cosine, shift 10", "sigmoid", "sqrt", "betas", "betas, zero terminal SNR"}
 any_schedule = st.sampled_from(sorted(SCHEDULES))
 
 
@@ -77,6 +77,8 @@ def test_formulas():
     u = [(x + 0.008) / 1.008 * math.pi / 2 for x in (t, 0)]
     assert cosine().at(t).alpha == pytest.approx(math.cos(u[0]) / math.cos(u[1]))
     assert cosine().at(1.0).alpha == 0 and cosine().at(1.0).lambda_ * 2 == -math.inf
+    assert cosine(shift=10).at(t).edm_sigma == pytest.approx(10 * cosine().at(t).edm_sigma)
+    assert cosine(shift=1).at(t) == cosine().at(t)
     low, here, high = (1 / (1 + math.exp(-x / 0.9)) for x in (-3, -3 + 6 * t, 3))
     assert diffusion.sigmoid(tau=0.9).at(t).alpha ** 2 == pytest.approx((high - here) / (high - low))
     assert diffusion.sigmoid().at(1.0).alpha == 0

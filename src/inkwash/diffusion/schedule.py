@@ -142,20 +142,29 @@ def _linear(beta_min: float, beta_max: float) -> Callable[[Array], Array]:
     return lambda t: t * beta_min + t**2 * ((beta_max - beta_min) / 2)
 
 
-@schedule(offset=NOT_NEGATIVE)
-def cosine(offset: float = 0.008) -> Formulas:
+@schedule(offset=NOT_NEGATIVE, shift=POSITIVE)
+def cosine(offset: float = 0.008, shift: float = 1.0) -> Formulas:
     """Variance preserving with alpha(t) = cos(u(t)) / cos(u(0)), u(t) = (t + offset) / (1 + offset) pi / 2.
 
     Improved DDPM (Nichol & Dhariwal 2021, 2102.09672), equation 17, without its clipping of betas: alpha(1) = 0.
+    shift: how many times sigma / alpha is that of the cosine alone at each t, d / 64 for pictures of d x d pixels:
+    neighbours that are alike tell each other through more noise (simple diffusion, Hoogeboom et al. 2023, 2301.11093,
+    section 3.1).
     """
     scale = math.pi / 2 / (1 + offset)
     start = offset * scale
 
-    def sigma(t: Array) -> Array:  # cos^2 u(0) - cos^2 u, as a product: exact where sigma is small
+    def plain_sigma(t: Array) -> Array:  # cos^2 u(0) - cos^2 u, as a product: exact where sigma is small
         sin = namespace(t).sin
         return namespace(t).sqrt(sin(t * scale) * sin(t * scale + 2 * start)) / math.cos(start)
 
-    return Formulas(lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start), sigma)
+    def norm(t: Array) -> Array:
+        return namespace(t).sqrt(1 + (shift**2 - 1) * plain_sigma(t) ** 2)
+
+    return Formulas(
+        lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start) / norm(t),
+        lambda t: shift * plain_sigma(t) / norm(t),
+    )
 
 
 @schedule(start=REAL, end=REAL, tau=POSITIVE)

@@ -48,7 +48,8 @@ class Recipe:
     classes, group   see `read_data`
     engine     segdiff; or plain: the same network without noise and time, by cross-entropy and Dice
     members    of plain: networks that are trained beside each other, an ensemble
-    parametrization, schedule   what the network predicts, of which noise; as published eps and linear
+    parametrization, schedule   what the network predicts, of which noise; as published eps and linear; cosine,
+               or shifted, which is noisier
     condition  sum, as published, or concat: how the picture comes in
     distance   whether the distance to the edge is drawn too, by which objects that touch are parted
     size       of the squares that are learned from, in pixels as the network sees them
@@ -64,7 +65,7 @@ class Recipe:
     engine: Literal["segdiff", "plain"] = "segdiff"
     members: Annotated[int, Ge(1), Le(20)] = 1
     parametrization: Literal["eps", "v", "x0"] = "v"
-    schedule: Literal["cosine", "linear"] = "cosine"
+    schedule: Literal["shifted", "cosine", "linear"] = "shifted"
     condition: Literal["sum", "concat"] = "sum"
     distance: bool = True
     size: Annotated[int, Ge(16), Le(1024)] = 128
@@ -125,9 +126,9 @@ def check(recipe: Recipe) -> None:
     """UserError for keys that contradict each other."""
     if recipe.engine == "segdiff" and recipe.members > 1:
         raise UserError("members: of the engine plain; a segdiff model is an ensemble by its samples: leave it out")
-    if recipe.parametrization == "eps" and recipe.schedule == "cosine":
+    if recipe.parametrization == "eps" and recipe.schedule != "linear":
         raise UserError(
-            "parametrization eps needs the schedule linear: cosine ends in noise alone, which tells nothing"
+            f"parametrization eps needs the schedule linear: {recipe.schedule} ends in noise alone, which tells nothing"
         )
     if recipe.size % 2 ** len(recipe.widths):
         raise UserError(
