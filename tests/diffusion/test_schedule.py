@@ -22,7 +22,16 @@ from inkwash.diffusion import (
 from tests.diffusion.oracle import PROCESSES
 
 SCHEDULES = {name: process.schedule for name, process in PROCESSES.items()}
-PRESERVING = {"linear_beta", "scaled_linear", "cosine", "cosine, shift 10", "sigmoid", "sqrt", "betas", "betas, zero terminal SNR"}
+PRESERVING = {
+    "linear_beta",
+    "scaled_linear",
+    "cosine",
+    "cosine, shift 10",
+    "sigmoid",
+    "sqrt",
+    "betas",
+    "betas, zero terminal SNR",
+}
 any_schedule = st.sampled_from(sorted(SCHEDULES))
 
 

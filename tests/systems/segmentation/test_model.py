@@ -156,12 +156,16 @@ def test_too_large_a_picture_is_said_before_it_is_begun(monkeypatch):
     made.segment(PICTURE, samples=1, steps=1)
 
 
-@pytest.mark.parametrize(("parametrization", "schedule"), [("eps", "linear"), ("v", "linear"), ("x0", "cosine")])
+@pytest.mark.parametrize(
+    ("parametrization", "schedule"), [("eps", "linear"), ("v", "linear"), ("x0", "cosine"), ("v", "shifted")]
+)
 def test_what_the_network_predicts_is_an_option(parametrization, schedule):
     made = model(parametrization=parametrization, schedule=schedule)
     found = made.draw(PICTURE, 2)
     assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1
-    assert (made.denoiser.process.schedule.at(1.0).alpha > 1e-3) == (schedule == "linear")
+    schedule_of = made.denoiser.process.schedule
+    assert (schedule_of.at(1.0).alpha > 1e-3) == (schedule == "linear")
+    assert (schedule_of.at(0.5).edm_sigma > 9) == (schedule == "shifted")
 
 
 def test_facts_name_all_that_is_needed():

@@ -296,12 +296,11 @@ def denoiser(network: Any, parametrization: str, schedule: str) -> Denoiser:
     """linear: the published chain of 100 betas from 0.001 to 0.2; cosine: 2102.09672; shifted: the cosine with SHIFT
     times the noise, since the pixels of a mask are so alike that less hides none of it, and the picture is not looked
     at."""
-    schedules = {
-        "linear": partial(diffusion.betas, np.linspace(0.001, 0.2, STEPS)),
-        "cosine": diffusion.cosine,
-        "shifted": partial(diffusion.cosine, shift=SHIFT),
-    }
-    return Denoiser(network, diffusion.Gaussian(schedules[schedule]()), parametrization)
+    if schedule == "linear":
+        noise = diffusion.betas(np.linspace(0.001, 0.2, STEPS))
+    else:
+        noise = diffusion.cosine(shift={"cosine": 1.0, "shifted": SHIFT}[schedule])
+    return Denoiser(network, diffusion.Gaussian(noise), parametrization)
 
 
 def plain_answer(network: Any, x: Any, t: Any, condition: Any) -> Prediction:

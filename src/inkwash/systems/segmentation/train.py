@@ -128,7 +128,7 @@ def check(recipe: Recipe) -> None:
         raise UserError("members: of the engine plain; a segdiff model is an ensemble by its samples: leave it out")
     if recipe.parametrization == "eps" and recipe.schedule != "linear":
         raise UserError(
-            f"parametrization eps needs the schedule linear: {recipe.schedule} ends in noise alone, which tells nothing"
+            f"parametrization eps needs the schedule linear: {recipe.schedule} ends in noise, which tells nothing"
         )
     if recipe.size % 2 ** len(recipe.widths):
         raise UserError(
