@@ -220,7 +220,7 @@ def test_parts_of_editing_are_of_their_report():
     assert table in read("docs/vision.md")
 
 
-@pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation"])
+@pytest.mark.parametrize("name", ["nuclei-plain", "nuclei-ablation", "nuclei-noise"])
 def test_rivals_and_parts_of_nuclei_are_of_their_reports(name):
     report, page = Report.load(ROOT / "docs" / "results" / f"{name}.json"), read("docs/vision.md")
     shown = {"IoU", "Dice", "boundary F, 1 px", "WCov", "AP50 of objects", "Brier", "calibration error"}
