@@ -16,6 +16,7 @@ from inkwash.codecs.picture_files import Array, normalised, stem_of
 from inkwash.errors import UserError
 
 LISTS = ("index.csv", "split.csv")
+SEPARATORS = (",", ";", "\t")  # of tables; beside the last two, commas are decimal
 PARTS = {"train": "train", "val": "table", "valid": "table", "validation": "table", "test": "table"}
 SAME = {"valid": "val", "validation": "val"}  # two names of one part
 PART_NAME = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])")
@@ -55,7 +56,7 @@ def read_parts(
     if file is None:
         return {}, {}
     try:
-        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
+        rows = rows_of(file)
         if not rows or "name" not in rows[0]:
             raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
         if "split" not in rows[0] and group not in rows[0]:
@@ -77,6 +78,15 @@ def read_parts(
     if lone := sorted(names.keys() - {*stems}):
         note(f"{file.name}: {some(lone)} are not among those that are read")
     return listed, groups
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """Of a list with a column "name", whose columns a comma, a semicolon or a tab parts, as Excel's do."""
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    lines = lines[1:] if lines and lines[0].lower().startswith("sep=") else lines
+    tables = (list(csv.DictReader(lines, delimiter=own)) for own in SEPARATORS)
+    found = [rows for rows in tables if rows and "name" in rows[0]]
+    return found[0] if found else list(csv.DictReader(lines))
 
 
 def parts_by_name(folder: Path, files: Sequence[Path]) -> dict[Path, str]:

@@ -147,6 +147,47 @@ def test_a_list_is_followed(tmp_path):
         read_data(tmp_path)
 
 
+@pytest.mark.parametrize(("start", "separator"), [("", ","), ("\ufeff", ";"), ("sep=;\n", ";"), ("", "\t")])
+def test_a_list_is_parted_as_spreadsheets_do(start, separator, tmp_path):
+    folder(tmp_path, 8)
+    rows = [f"cell_{i}{separator}{'test' if i < 3 else 'train'}" for i in range(8)]
+    text = start + "\r\n".join([f"name{separator}split", *rows])
+    (tmp_path / "split.csv").write_bytes(text.encode())
+    assert names(split(read_data(tmp_path), tmp_path)[2]) == {"cell_0", "cell_1", "cell_2"}
+
+
+def test_a_file_for_each_object(tmp_path):
+    notes = []
+    for i in range(3):
+        picture, labels = cells(i)
+        save(picture, tmp_path / f"id{i}" / "images" / f"{i:04d}.png")
+        for number in range(1, 6):
+            save((255 * (labels == number)).astype(np.uint8), tmp_path / f"id{i}" / "masks" / f"part{number}.png")
+    save(cells(3)[0], tmp_path / "id3" / "images" / "0003.png")
+    data = read_data(tmp_path, note=notes.append)
+    assert notes == [
+        "3 pictures with a file for each object",
+        "1 pictures (0003) have no mask, and are left out",
+        "3 masks with a number for each object",
+    ]
+    for i, example in enumerate(data.examples):
+        assert example.name == f"{i:04d}" and (example.labels == cells(i)[1]).all()
+    save(cells(0)[1].astype(np.uint8), tmp_path / "id0" / "masks" / "all.png")
+    with pytest.raises(UserError, match=r"all\.png: more than one object; .*masks is to have a file for each"):
+        read_data(tmp_path)
+    save(np.full((9, 9), 255, np.uint8), tmp_path / "id0" / "masks" / "all.png")
+    with pytest.raises(UserError, match=r"part1\.png: of another size than all\.png"):
+        read_data(tmp_path)
+
+
+def test_masks_of_cellpose(tmp_path):
+    picture, labels = cells(0)
+    save(picture, tmp_path / "a.png")
+    save(labels.astype(np.uint16), tmp_path / "a_cp_masks.png")
+    (example,) = read_data(tmp_path).examples
+    assert example.name == "a" and (example.labels == labels).all()
+
+
 def test_near_duplicates_are_named(tmp_path):
     folder(tmp_path, 6)
     brighter = np.clip(cells(1)[0].astype(int) + 9, 0, 255).astype(np.uint8)
@@ -250,7 +291,7 @@ def test_a_list_knows_names_with_dots_folders_and_umlauts(tmp_path):
     assert {name for name, part in data.listed.items() if part == "table"} == {"a.v1", "b.v1", "gr\u00fcn"}
     assert "1 pictures (e) are not in index.csv" in notes
     assert "index.csv: 1 pictures (gone) are not among those that are read" in notes
-    (tmp_path / "index.csv").write_text("name;split\na;test\n")
+    (tmp_path / "index.csv").write_text("file;split\na;test\n")
     with pytest.raises(UserError, match=r"^\S*index.csv: a column 'name' is needed, and 'split' or one to group by$"):
         read_data(tmp_path)
     (tmp_path / "index.csv").write_text("name,subset\na,test\n")

@@ -27,11 +27,11 @@ from inkwash.systems.detection.annotations import (
     pictures_of_lists,
     text_of,
 )
-from inkwash.systems.splits import parts_by_name
+from inkwash.systems.splits import SEPARATORS, parts_by_name
 
 COLUMNS = ("image", "label", "xmin", "ymin", "xmax", "ymax")
 OTHER = {"filename": "image", "class": "label"}  # names of columns in TensorFlow's tables
-SUFFIXES, SEPARATORS = (".csv", ".tsv"), (",", ";", "\t")  # with ; and tabs, decimal commas
+SUFFIXES = (".csv", ".tsv")
 SIZES = {"width": "image width", "height": "image height"}  # which there are beside its `filename`
 
 

@@ -24,6 +24,7 @@ from inkwash.systems.segmentation import annotated
 from inkwash.systems.segmentation.masks import (
     by_colour,
     describe,
+    joined,
     kind_of,
     palettes_differ,
     read_masks,
@@ -43,7 +44,7 @@ from inkwash.systems.splits import (
 from inkwash.weights.files import files_below
 
 MASK_FOLDERS = ("masks", "labels")
-SUFFIXES = ("_mask", "_masks", "_label", "_labels")
+SUFFIXES = ("_mask", "_masks", "_label", "_labels", "_cp_masks")  # the last: Cellpose's
 MOST_CLASSES = 255
 
 
@@ -73,8 +74,8 @@ Entry = tuple[str, str, Array, Array, Array]  # name, group, picture, labels, ki
 
 def read_data(folder: Path, classes: Sequence[str] = (), group: str = "", note: Note = lambda _: None) -> Data:
     """Pictures and masks of a folder: `images/` and `masks/` (or `labels/`) with the same names; NAME_mask.png and
-    its kin beside NAME.png; a JSON of COCO; or labelme's. A list, index.csv or split.csv with the columns name and
-    split, is followed.
+    its kin beside NAME.png; `ID/images/NAME.png` and `ID/masks/` with a file for each object; a JSON of COCO; or
+    labelme's. A list, index.csv or split.csv with the columns name and split, is followed.
 
     classes: their names, by the order of their values; needed where masks of few values are not objects.
     group: a pattern whose first bracket is the slide or patient in a file's name, or a column of the list.
@@ -118,13 +119,17 @@ def read_pairs(
     folder: Path, files: Sequence[Path], classes: Sequence[str], note: Note
 ) -> tuple[list[Entry], list[str], dict[str, str]]:
     """Pictures whose masks are files; then the part of each, where their folders say it."""
-    pairs, lone = find_pairs(folder, files)
+    pairs, lone = objects_apart(folder, files)
+    if pairs:
+        note(f"{len(pairs)} pictures with a file for each object")
+    else:
+        pairs, lone = find_pairs(folder, files)
     if lone:
         note(f"{some(lone)} have no mask, and are left out")
     if turned := [picture.name for picture, _ in pairs if orientation(picture) > 1]:
         note(f"{some(turned)} are turned as their EXIF says: their masks must lie the same way")
     pictures = {path: read_pages(path) for path, _ in pairs}
-    masks = {path: read_masks(path) for _, path in pairs}
+    masks = {path: joined(path) if path.is_dir() else read_masks(path) for _, path in pairs}
     if palettes_differ([mask for own in masks.values() for mask in own]):
         note("the masks' palettes differ: they are read by their colours, and black is where nothing is")
         masks = {path: [by_colour(mask) for mask in own] for path, own in masks.items()}
@@ -158,6 +163,27 @@ def check_classes(names: Sequence[str]) -> None:
         raise UserError(f"class '{twice[0]}' is named twice: give each class a name of its own")
     if len(names) > MOST_CLASSES:
         raise UserError(f"{len(names)} classes; {MOST_CLASSES} at most are possible: name those that count")
+
+
+def objects_apart(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pictures with the folders of their masks, and the names of pictures without, where all lie as in the 2018 Data
+    Science Bowl: ID/images/ has one picture, and ID/masks/ a file for each object. Nothing where one does not."""
+    places: dict[Path, dict[str, list[Path]]] = {}
+    for file in filter(is_picture, files):
+        places.setdefault(file.parent.parent, {}).setdefault(file.parent.name.lower(), []).append(file)
+    found, lone = list[tuple[Path, Path]](), list[str]()
+    for place in sorted(places):
+        pictures, masks = (places[place].pop(name, []) for name in ("images", "masks"))
+        if place == folder or places[place] or len(pictures) != 1:
+            return [], []
+        name = stem_of(pictures[0].name)
+        if name in {stem_of(file.name) for file in masks}:
+            return [], []
+        if masks:
+            found.append((pictures[0], masks[0].parent))
+        else:
+            lone.append(name)
+    return found, lone
 
 
 def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:

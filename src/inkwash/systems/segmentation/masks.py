@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from inkwash.codecs.picture_files import TIFF, Array, check_whole, decoded, opened, read_tiff
+from inkwash.codecs.picture_files import TIFF, Array, check_whole, decoded, is_picture, opened, read_tiff
 from inkwash.errors import UserError
 
 Kind = Literal["binary", "objects", "classes"]
@@ -54,6 +54,21 @@ def read_masks(path: Path) -> list[Mask]:
                 ]
             pages, coloured = [page], False
     return [to_mask(page, coloured, path) for page in pages]
+
+
+def joined(folder: Path) -> list[Mask]:
+    """The one mask of a folder's files, each of one object."""
+    files = sorted(file for file in folder.iterdir() if is_picture(file))
+    values = np.zeros(0, np.int64)
+    for number, file in enumerate(files, 1):
+        own = read_masks(file)
+        if len(own) > 1 or len(np.unique(own[0].values)) > 2:
+            raise UserError(f"{file}: more than one object; {folder} is to have a file for each")
+        values = values if values.size else np.zeros_like(own[0].values)
+        if own[0].values.shape != values.shape:
+            raise UserError(f"{file}: of another size than {files[0].name}; make them the same")
+        values[own[0].values > 0] = number
+    return [Mask(values, False)]
 
 
 def palette_of(picture: Any) -> list[int]:
