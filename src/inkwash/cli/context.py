@@ -115,7 +115,8 @@ def make_writable(folder: Path) -> None:
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
     folder = out.parent if single else out
-    targets = [folder / f"{stem}{ending}" for ending in result.files]
+    apart = ["-" if stem and ending[0] not in ".-" else "" for ending in result.files]
+    targets = [folder / f"{stem}{dash}{ending}" for dash, ending in zip(apart, result.files, strict=True)]
     return move_all([*result.files.values()], [out, *targets[1:]] if single and targets else targets)
 
 

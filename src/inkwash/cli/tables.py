@@ -160,7 +160,7 @@ def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
             alike.setdefault(request.stem(), []).append(request)
     differing = {stem: differing_options(requests) for stem, requests in alike.items()}
     names = {
-        line: "-".join([request.stem(), *differences(request, differing[request.stem()])])
+        line: "-".join(filter(None, [request.stem(), *differences(request, differing[request.stem()])]))
         if name is None
         else safe_name(name.removesuffix(f".{getattr(request, 'format', 'png')}"))
         for line, (name, request) in rows.items()

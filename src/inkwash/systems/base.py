@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
@@ -432,16 +433,21 @@ def check_text(name: str, text: str) -> None:
         raise UserError(f"{name} has the sign U+0000, which no text may have: take it out")
 
 
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, of whatever type but bool."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value % 1 == 0
+
+
 def check_seed(seed: int) -> None:
     """UserError for a seed that is none."""
-    if not (0 <= seed < 2**64 and seed == int(seed)):
+    if not (is_whole(seed) and 0 <= seed < 2**64):
         raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 
 def check_counts(**counts: Any) -> None:
     """UserError for what is no whole number from 1; None is the model's own."""
     for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+        if value is not None and not (is_whole(value) and value >= 1):
             raise UserError(f"{name} = {value}: choose a whole number from 1")
 
 

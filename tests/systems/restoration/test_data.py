@@ -30,7 +30,8 @@ def test_pictures_of_all_kinds_are_read_as_colours_of_eight_bits(tmp_path):
     found = {one.name: one.picture for one in read_pictures(tmp_path, note=notes.append).examples}
     assert sorted(found) == ["dark", "grey", "photo 0", "photo 1"]
     assert (found["photo 1"] == picture(1)).all() and (found["grey"] == picture(5, colours=1)[..., None]).all()
-    assert found["dark"].max() == 255 and "1 pictures of 16 bits use a small part" in notes[0]
+    assert found["dark"].max() == 255 and "1 pictures of 16 bits use a small part" in notes[1]
+    assert notes[0] == "1 files are no pictures, or come from an earlier run, and are left out: notes.txt"
     assert np.abs(found["dark"][..., 0] - dark * (255 / dark.max())).max() <= 0.5
 
 
@@ -121,10 +122,20 @@ def test_squares_are_parts_of_the_picture_turned():
 
 
 def test_what_upscale_made_earlier_is_no_picture(tmp_path):
-    for name in ("a", "a-x4", "b", "b-x4-1", "b-x4-2", "b-x4-spread", "map-x4"):
+    again = ("a-x4-2", "b-x4-1-2", "b-x4-spread-2", "a-denoise-1", "a-inpaint-invented", "a-denoise-spread-3")
+    for name in ("a", "a-x4", "b", "b-x4-1", "b-x4-2", "b-x4-spread", "map-x4", "a-cell", *again):
         Image.fromarray(picture(1)).save(tmp_path / f"{name}.png")
     files, others = module.picture_files(tmp_path)
-    assert [file.stem for file in files] == ["a", "b", "map-x4"] and len(others) == 4
+    assert sorted(file.stem for file in files) == ["a", "a-cell", "b", "map-x4"] and len(others) == 10
+
+
+def test_what_is_transparent_is_learned_as_white(tmp_path):
+    alpha = np.zeros((24, 30), np.uint8)
+    alpha[:12] = 255
+    for i, pixels in enumerate((picture(1), picture(1, colours=1))):
+        Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / f"{i}.png")
+    for example, pixels in zip(read_pictures(tmp_path).examples, (picture(1), picture(1, colours=1)), strict=True):
+        assert (example.picture[12:] == 255).all() and (example.picture[:12] == to_bytes(pixels)[:12]).all()
 
 
 def test_squares_of_large_pictures_are_cut_at_every_size():

@@ -30,7 +30,8 @@ def test_what_is_known_keeps_its_bits(seed, sides, bits, colours, engine):
     given = picture(seed % 100, *sides, bits=bits, colours=colours)
     hole = random_hole(np.random.default_rng(seed), 64)[: sides[0], : sides[1]]
     hole[4, 4], hole[0, 0] = True, False
-    found = editor(engine=engine).edit(given, "inpaint", hole.astype(float), samples=2, steps=2, seed=seed)
+    more = {} if engine == "plain" else {"samples": 2, "steps": 2}
+    found = editor(engine=engine).edit(given, "inpaint", hole.astype(float), seed=seed, **more)
     assert found.samples.dtype == given.dtype and (found.invented == hole).all()
     assert all((one[~hole] == given[~hole]).all() for one in found.samples)
     assert not found.spread[~hole].any() and (engine == "plain" or hole.sum() < 40 or found.spread[hole].any())

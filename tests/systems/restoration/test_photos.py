@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from inkwash.codecs.png import COMPOSITE, read_recipe, xmp_packet
 from inkwash.errors import UserError
+from inkwash.systems.pictures.data import load_image
 from inkwash.systems.restoration.photos import (
     SUFFIX,
     Photo,
@@ -103,6 +105,22 @@ def test_what_is_inverted_planar_or_multiplied_in_a_tiff_is_read_so(tmp_path):
     )
     found = read_photo(tmp_path / "half.tif")
     assert (found.alpha == alpha).all() and np.abs(found.pixels.astype(int) - colour).max() <= 2
+
+
+def test_a_png_of_another_gamma_looks_as_it_did(tmp_path):
+    """By `load_image`, which shows a picture as viewers do, up to what a power of 2.2 is beside sRGB's own curve."""
+    gamma, primaries = PngInfo(), PngInfo()
+    gamma.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    white_to_blue = 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000
+    primaries.add(b"gAMA", (45_455).to_bytes(4, "big"))
+    primaries.add(b"cHRM", b"".join(number.to_bytes(4, "big") for number in white_to_blue))
+    for info in (gamma, primaries):
+        for pixels in (PLANES[8, 3], PLANES[8, 1]):
+            Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=info)
+            write_photo(read_photo(tmp_path / "a.png"), tmp_path / "b.png", None, "")
+            one, other = (np.asarray(load_image(tmp_path / name), int) for name in ("a.png", "b.png"))
+            assert np.abs(one - other).mean() < 1.5 and np.abs(one - other).max() < 12
+            assert pixels.ndim == 2 or (read_photo(tmp_path / "b.png").pixels == pixels).all()
 
 
 def test_palettes_and_values_that_stand_for_nothing(tmp_path):

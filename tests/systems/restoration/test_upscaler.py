@@ -18,9 +18,34 @@ from tests.systems.restoration.toy import picture, upscaler
 def test_consistent_to_the_last_bit(bits, colours, engine):
     """Of any size, larger than a window and odd."""
     low = picture(height=19, width=27, bits=bits, colours=colours)
-    made = upscaler(engine=engine, factor=3).upscale(low, 2, consistent=True)
-    assert made.dtype == low.dtype and made.shape == (2, 57, 81, *low.shape[2:])
+    count = 1 if engine == "plain" else 2
+    made = upscaler(engine=engine, factor=3).upscale(low, None if engine == "plain" else count, consistent=True)
+    assert made.dtype == low.dtype and made.shape == (count, 57, 81, *low.shape[2:])
     assert all((reduced(one, 3) == low).all() for one in made)
+
+
+@pytest.mark.parametrize("given", [{"samples": 2}, {"steps": 50}, {"noise_level": 0.1}])
+def test_a_plain_model_has_one_answer(given):
+    with pytest.raises(UserError, match=f"{next(iter(given))} means nothing with the engine plain: leave it out"):
+        upscaler(engine="plain").upscale(picture(), **given)
+    assert len(upscaler(engine="plain").upscale(picture())) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seed": "1"},
+        {"seed": None},
+        {"seed": True},
+        {"seed": 1.5},
+        {"samples": np.nan},
+        {"steps": "3"},
+        {"steps": np.inf},
+    ],
+)
+def test_numbers_that_are_none_are_one_line(given):
+    with pytest.raises(UserError, match=r"(seed|samples|steps).*whole number"):
+        upscaler().upscale(picture(), **given)
 
 
 def test_a_sample_is_the_same_alone_and_among_others():
@@ -36,7 +61,7 @@ def test_a_model_that_changes_nothing_answers_with_the_bicubic_picture():
     torch.nn.init.zeros_(model.network.unet.conv_out.weight)
     torch.nn.init.zeros_(model.network.unet.conv_out.bias)
     expected = enlarged(levels.to_network(low, 255), 2).clip(-1, 1)
-    made = model.upscale(low, 1)[0]
+    made = model.upscale(low)[0]
     assert np.abs(made - (expected[0].transpose(1, 2, 0) + 1) * 127.5).max() <= 0.5 + 1e-3
 
 

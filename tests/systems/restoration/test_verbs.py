@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -164,8 +165,13 @@ def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
     brush = np.dstack([np.full_like(hole, 250), gaussian_filter(hole, 1.5)])  # white on nothing, with a soft edge
     Image.fromarray(brush).save(tmp_path / "brush.png")
     assert edit(tmp_path, tmp_path / "a.png", tmp_path / "brush.png", task="inpaint", samples=1).files
-    Image.fromarray(hole).save(tmp_path / "m.jpg", quality=60)
-    assert edit(tmp_path, tmp_path / "a.png", tmp_path / "m.jpg", task="inpaint", samples=1).files
+    for name in ("m.jpg", "m.webp"):
+        Image.fromarray(hole).save(tmp_path / name, quality=60)
+        found = edit(tmp_path, tmp_path / "a.png", tmp_path / name, notes := [], task="inpaint", samples=1)
+        assert "what is lighter than half is drawn" in notes[0]
+        drawn = np.asarray(Image.open(found.files["-invented.png"])) > 0
+        assert (read_photo(found.files[".png"]).pixels[~drawn] == given[~drawn]).all()
+        assert (drawn != (hole > 0)).mean() < 0.03
     exif, notes = Image.Exif(), []
     exif[0x112] = 3
     Image.fromarray(given).save(tmp_path / "turned.png", exif=exif)
@@ -176,6 +182,30 @@ def test_a_mask_that_may_be_meant_otherwise_is_refused_or_it_is_said(tmp_path):
     Image.fromarray(hole).save(tmp_path / "m.png", exif=exif)
     edit(tmp_path, tmp_path / "turned.png", tmp_path / "m.png", notes, task="inpaint", samples=1)
     assert len(notes) == 2
+
+
+def test_masks_of_truth_values_and_tiffs_that_pillow_does_not_read(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    hole = np.zeros((24, 30), bool)
+    hole[6:12, 10:25] = True
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "m.tif", hole)
+    Image.fromarray(hole).save(tmp_path / "one.tif")
+    both = np.dstack([picture(bits=16, colours=1), np.full((24, 30), 65535, np.uint16)])
+    tifffile.imwrite(
+        tmp_path / "big.tif", both, bigtiff=True, byteorder=">", photometric="minisblack", extrasamples=[2]
+    )
+    for source, mask in (("a.png", "m.tif"), ("a.png", "one.tif"), ("big.tif", "m.tif")):
+        found = edit(tmp_path, tmp_path / source, tmp_path / mask, task="inpaint", samples=1)
+        assert ((np.asarray(Image.open(found.files["-invented.png"])) > 0) == hole).all()
+
+
+def test_a_name_that_no_text_can_hold_is_said(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"lat\xfc.png", b"b.png"):
+        Image.fromarray(picture()).save(tmp_path / "in" / os.fsdecode(name))
+    with pytest.raises(UserError, match=r"a picture is called 'lat\\udcfc.png': rename it"):
+        run(tmp_path, tmp_path / "in", samples=1, steps=1)
 
 
 def test_an_orientation_that_is_text_turns_nothing(tmp_path):

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageFilter, ImageOps, features
 
-from inkwash.codecs.picture_files import orientation_of
+from inkwash.codecs.picture_files import WRITER, orientation_of
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -25,7 +25,7 @@ FEATHER = 0.02  # of the side: the radius of a soft edge
 TINT = 32  # levels by which the channels of a mask may differ, as of a JPEG or a scan
 GREYS = 0.05  # of what is not transparent in a mask may be in between black and white, as at a brush's edge
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
-SUBFILE_TYPE, PHOTOMETRIC = 254, 262  # tags of TIFF 6.0
+SUBFILE_TYPE, PHOTOMETRIC, SOFTWARE = 254, 262, 305  # tags of TIFF 6.0
 HEIF = {".heic", ".heif"}
 
 
@@ -188,6 +188,9 @@ def load_mask(source: Source) -> Image.Image:
     """ "L": white where to draw anew, black where to keep; what is transparent is kept. UserError for colours, of
     which the brightness means nothing, and for a picture in greys with a hole in its opacity."""
     picture = load_image(source).convert("RGBA")
+    with open_image(source) as opened:
+        if is_of_truth_values(opened):
+            picture = ImageOps.invert(picture.convert("L")).convert("RGBA")
     shown = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
     name = str(source) if isinstance(source, str | Path) else "the mask"
     todo = "make white what shall be drawn anew, and black what shall stay"
@@ -199,6 +202,12 @@ def load_mask(source: Source) -> Image.Image:
     if alpha.min() < 255 and between.sum() > GREYS * (alpha > 0).sum():
         raise UserError(f"{name}: a picture in greys with a hole, and no mask: {todo}")
     return shown.convert("L")
+
+
+def is_of_truth_values(picture: Image.Image) -> bool:
+    """Whether it is a TIFF of truth values as tifffile writes them, which marks True as black."""
+    tags = getattr(picture, "tag_v2", {})
+    return picture.mode == "1" and tags.get(PHOTOMETRIC) == 0 and str(tags.get(SOFTWARE)).startswith(WRITER)
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

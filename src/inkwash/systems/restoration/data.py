@@ -16,8 +16,9 @@ from inkwash.errors import UserError
 from inkwash.progress import Progress, free_memory
 from inkwash.systems.restoration.degradations import TASKS, make_small
 from inkwash.systems.restoration.levels import Array, white_of
-from inkwash.systems.restoration.photos import read_photo
+from inkwash.systems.restoration.photos import Photo, read_photo
 from inkwash.systems.splits import (
+    LISTS,
     PARTS,
     check_group,
     digest,
@@ -32,7 +33,7 @@ from inkwash.weights.files import files_below
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESULT = re.compile(r"(.+)-x\d(-\d+|-spread)?")  # what `upscale` writes beside a picture
+RESULT = re.compile(rf"(.+)-(?:x\d|{'|'.join(TASKS)})(?:-(?:\d+|spread|invented))*")  # beside a picture
 
 
 class Example(NamedTuple):
@@ -65,14 +66,15 @@ def read_pictures(
     group: as of segmentation's data. Raises UserError where there is none, for two of one name, for one that is not
     read, and where they need more memory than is free.
     """
-    files, _ = picture_files(folder)
+    files, others = picture_files(folder)
+    note_left_out([file for file in others if file.name not in LISTS], note)
     listed, groups = read_list(folder, group, [stem_of(file.name) for file in files], note)
     if not listed and (parts := parts_by_folder(folder, files)):
         note(parted_by_folders(parts))
         listed = {stem_of(file.name): PARTS[part] for file, part in parts.items()}
     examples, taken, free, dark = list[Example](), 0, free_memory(), list[str]()
     for done, file in enumerate(files, 1):
-        pixels = read_photo(file).pixels
+        pixels = on_white(read_photo(file))
         taken += 3 * pixels.shape[0] * pixels.shape[1]
         if taken > free / 2:
             raise UserError(
@@ -93,8 +95,8 @@ def read_pictures(
 
 
 def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale`
-    made of them earlier, too. UserError for none, and for two of one name, whose results would have one, too."""
+    """All pictures below a folder, and what else lies there but hidden files and links to nowhere: what `upscale` and
+    `edit` made of them earlier, too. UserError for none, and for two of one name, whose results would have one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: a folder of pictures is needed")
     everything = [file for file in files_below(folder) if file.is_file() and not is_hidden(file, folder)]
@@ -115,6 +117,23 @@ def picture_files(folder: Path) -> tuple[list[Path], list[Path]]:
         names[stem] = file
     taken = {*files}
     return files, [file for file in everything if file not in taken]
+
+
+def note_left_out(files: Sequence[Path], note: Note) -> None:
+    """Says of what lies beside pictures that it is none, or comes from an earlier run."""
+    if files:
+        some = ", ".join(file.name for file in files[:3])
+        note(f"{len(files)} files are no pictures, or come from an earlier run, and are left out: {some}")
+
+
+def on_white(photo: Photo) -> Array:
+    """The pixels, where they are transparent laid on white."""
+    if photo.alpha is None:
+        return photo.pixels
+    top = np.iinfo(photo.pixels.dtype).max
+    share = photo.alpha / top if photo.pixels.ndim == 2 else photo.alpha[..., None] / top
+    laid: Array = (photo.pixels * share + top * (1 - share)).round().astype(photo.pixels.dtype)
+    return laid
 
 
 def to_bytes(pixels: Array) -> Array:

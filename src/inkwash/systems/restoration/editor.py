@@ -85,7 +85,8 @@ class Editor(RestorationModel):
         Raises UserError for a task that the model does not know, and for a picture too large for the memory.
         """
         if task not in self.config["tasks"]:
-            raise unknown("task", task, self.config["tasks"])
+            raise unknown("task", str(task), self.config["tasks"])
+        self.check_plain(samples=samples, steps=steps)
         check_options(task, mask=mask, outpaint=outpaint)
         check_picture(picture)
         if mask is not None:

@@ -131,14 +131,14 @@ def squares(examples: Sequence[Example], side: int, zoom: float, seed: int) -> l
 
 def ask(model: RestorationModel, request: Any, case: Case) -> Array:
     """Samples of a model, in one layout wherever they were made; a plain one has one answer."""
-    samples = 1 if model.config["engine"] == "plain" else request.samples or SAMPLES
+    plain = model.config["engine"] == "plain"
+    samples, steps = (None, None) if plain else (request.samples or SAMPLES, request.steps)
     if isinstance(model, Upscaler):
-        how = samples, case.seed, request.steps
-        return np.ascontiguousarray(model.upscale(case.source, *how, noise_level=request.noise_level))
+        level = None if plain else request.noise_level
+        return np.ascontiguousarray(model.upscale(case.source, samples, case.seed, steps, noise_level=level))
     assert isinstance(model, Editor)
     hole = None if case.hole is None else case.hole.astype(float)
-    how = samples, case.seed, request.steps
-    found = model.redraw(case.source, hole, *how, colours_only=case.keys["task"] == "colourise")
+    found = model.redraw(case.source, hole, samples, case.seed, steps, colours_only=case.keys["task"] == "colourise")
     return np.ascontiguousarray(found.samples)
 
 

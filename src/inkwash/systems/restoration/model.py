@@ -147,10 +147,17 @@ class RestorationModel(TorchModel):
         rows, columns = (-side % self.network.patch for side in x.shape[2:])
         return self.array(np.pad(numpy(x), ((0, 0), (0, 0), (0, rows), (0, columns)), mode="symmetric"))
 
+    def check_plain(self, **options: Any) -> None:
+        """UserError for what a plain model has none of."""
+        for name, value in options.items():
+            if value is not None and self.config["engine"] == "plain":
+                raise UserError(f"{name} means nothing with the engine plain: leave it out")
+
     def seeds(self, seed: int, samples: int | None) -> list[int]:
         check_seed(seed)
         check_counts(samples=samples)
-        count = self.config["samples"] if samples is None else samples
+        own = 1 if self.config["engine"] == "plain" else self.config["samples"]
+        count = own if samples is None else samples
         if count > MOST_SAMPLES:
             raise UserError(f"samples = {count}: choose a whole number from 1 to {MOST_SAMPLES}")
         return [(int(seed) + j) % 2**64 for j in range(int(count))]

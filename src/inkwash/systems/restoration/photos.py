@@ -3,18 +3,19 @@ kind that was read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import Array, check_end, decoded, png_bits, unreadable
+from inkwash.codecs.picture_files import Array, check_end, decoded, orientation_of, png_bits, unreadable
 from inkwash.codecs.png import encode_png, encode_webp
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.picture_folders import with_recipe
+from inkwash.systems.pictures import primaries
 from inkwash.systems.pictures.data import open_image
 from inkwash.weights.files import atomic
 
@@ -28,12 +29,14 @@ NUMBERS = {2: " (signed)", 3: " (floats)"}  # that are no counts from 0
 
 class Photo(NamedTuple):
     """pixels (H, W) or (H, W, 3), uint8 or uint16; alpha (H, W) of the same, straight, or None; icc: the colour
-    profile, b"" without one; format: as which it was read, "png" for kinds that are not written."""
+    profile, b"" without one; format: as which it was read, "png" for kinds that are not written; orientation: as EXIF
+    numbers how it lay in its file."""
 
     pixels: Array
     alpha: Array | None = None
     icc: bytes = b""
     format: str = "png"
+    orientation: int = 1
 
 
 def read_photo(path: Path) -> Photo:
@@ -50,14 +53,37 @@ def read_photo(path: Path) -> Photo:
             raise UserError(f"{path}: animated, or a stack, of {frames} pages; save the one that is meant")
         if picture.mode in ("CMYK", "LAB"):
             raise UserError(f"{path}: {picture.mode}, which no screen shows; save it as RGB")
-        icc, kind = picture.info.get("icc_profile") or b"", str(picture.format).lower()
+        kind, way = str(picture.format).lower(), orientation_of(picture)
+        if kind == "png":
+            with path.open("rb") as file:
+                picture.info["cicp"] = primaries.read_cicp(file)
         if picture.mode[0] in "IF":
             pixels, alpha = deep_grey(path, picture)
         elif kind == "png" and png_bits(path) == 16:
             raise UserError(f"{path}: a PNG of 16 bits a colour, which is not read; save it as TIFF")
         else:
             pixels, alpha = in_eight_bits(decoded(path, picture))
-    return Photo(pixels, alpha, icc, "jpeg" if kind == "mpo" else kind if kind in SUFFIX else "png")
+        pixels, icc = with_profile(path, pixels, picture.info)
+    return Photo(pixels, alpha, icc, "jpeg" if kind == "mpo" else kind if kind in SUFFIX else "png", way)
+
+
+def with_profile(path: Path, pixels: Array, info: Mapping[Any, Any]) -> tuple[Array, bytes]:
+    """The pixels with the ICC profile of their colours: their own, or of what else a PNG says of them. Grey of
+    another gamma has none; it becomes that of sRGB, as every viewer shows it. UserError for colours that are not
+    read."""
+    try:
+        icc = info.get("icc_profile") or primaries.profile_of(info)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    gamma = 2.2 * info.get("gamma", 1 / 2.2)
+    if pixels.ndim == 2 and not info.get("icc_profile"):
+        icc = b""
+    if icc or "srgb" in info or gamma == 0 or abs(gamma - 1) < 0.05:  # no less can be seen
+        return pixels, icc or b""
+    if pixels.ndim == 3:
+        return pixels, primaries.icc_profile(primaries.SRGB, primaries.VALUES ** (2.2 / gamma))
+    top = np.iinfo(pixels.dtype).max
+    return (top * (pixels / top) ** (1 / gamma)).round().astype(pixels.dtype), b""
 
 
 def in_eight_bits(picture: Any) -> tuple[Array, Array | None]:
@@ -122,7 +148,7 @@ def read_deep_tiff(path: Path) -> Photo | None:
     pixels = 65535 - pixels if kind == 0 else pixels  # nought is white
     if alpha is not None and 1 in extra:  # multiplied into the colours
         pixels = (pixels / (np.maximum(alpha[..., None], 1) / 65535)).clip(0, 65535).round().astype(np.uint16)
-    return Photo(pixels[..., 0] if colours == 1 else pixels, alpha, icc or b"", "tiff")
+    return Photo(pixels[..., 0] if colours == 1 else pixels, alpha, icc or b"", "tiff", way)
 
 
 def turned(values: Array, way: int) -> Array:

@@ -63,6 +63,7 @@ class Upscaler(RestorationModel):
         large as in training (non-truncated conditioning augmentation, 2106.15282, section 3.3): more lets the network
         correct more. Raises UserError for a picture that is too large for the memory.
         """
+        self.check_plain(samples=samples, steps=steps, noise_level=noise_level)
         check_picture(picture)
         height, width = picture.shape[:2]
         seeds, white, factor = self.seeds(seed, samples), white_of(picture), self.factor

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import says_of_range
+from inkwash.codecs.picture_files import is_writable, says_of_range
 from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems.base import Context, Result, on_progress, recipe
 from inkwash.systems.picture_folders import check_all_done, leave_out_faulty, on_picture, room_on_disk
 from inkwash.systems.pictures.data import is_animated, load_mask, orientation, same_shape
-from inkwash.systems.restoration.data import picture_files
+from inkwash.systems.restoration.data import note_left_out, picture_files
 from inkwash.systems.restoration.levels import Array, spread_of, white_of
 from inkwash.systems.restoration.output import invented_facts, write_samples
 from inkwash.systems.restoration.photos import Photo, format_for, read_photo, resized_alpha
@@ -30,6 +30,7 @@ UPSCALERS = {"superresolution": Task("inkwash.systems.restoration.train_superres
 EDITORS = {"editing": Task("inkwash.systems.restoration.train_editing")}
 TASKS = UPSCALERS | EDITORS
 WHITE = 0.9  # of a mask of a smoothed hole, somewhere
+HEAD = 4096  # bytes of a file, among which the chunk of a WebP's pixels begins
 FAINTEST = 0.1  # of a mask that means anything: one of numbers of classes, 0 and 1, is darker
 
 
@@ -96,16 +97,15 @@ def edit(requests: list[Edit], context: Context) -> Iterator[Result]:
 def photo_files(folder: Path, context: Context) -> list[tuple[str, Path]]:
     """(name, file) of each picture below a folder; what lies there beside them is said."""
     files, others = picture_files(folder)
-    if others:
-        some = ", ".join(file.name for file in others[:3])
-        context.tell(
-            Note(f"{len(others)} files are no pictures, or come from an earlier run, and are left out: {some}")
-        )
+    note_left_out(others, lambda text: context.tell(Note(text)))
     return [(file.stem, file) for file in files]
 
 
 def read(file: Path, name: str, context: Context) -> Photo:
-    """The photograph; of 16 bits that are hardly used it is said that they are scaled."""
+    """The photograph; of 16 bits that are hardly used it is said that they are scaled. UserError also for a name that
+    no text can hold."""
+    if not is_writable(name):
+        raise UserError(f"a picture is called {name!r}: rename it, in letters of UTF-8")
     photo = read_photo(file)
     says_of_range([photo.pixels], name, lambda text: context.tell(Note(text)))
     return photo
@@ -124,7 +124,11 @@ def read_mask(photo: Photo, request: Any, context: Context) -> Array:
     """See `mask_for`; what may be meant otherwise is said."""
     file, name = context.open(request.mask), request.mask.name
     mask = mask_for(photo, file, name)
-    if orientation(context.open(request.picture)) != orientation(file):
+    if is_blurred(file):
+        context.tell(
+            Note(f"{name} is a JPEG or lossy WebP, blurred at its edges: what is lighter than half is drawn")
+        )
+    if photo.orientation != orientation(file):
         context.tell(
             Note(f"{request.picture.name} and {name} are turned as the EXIF of each says: they must lie the same way")
         )
@@ -138,6 +142,8 @@ def mask_for(photo: Photo, file: Path, name: str) -> Array:
     if is_animated(file):
         raise UserError(f"{name}: animated, or a stack; save the page that is meant")
     mask, (height, width) = load_mask(file), photo.pixels.shape[:2]
+    if is_blurred(file):
+        mask = mask.point([0] * 128 + [255] * 128)
     if not same_shape(mask.size, (width, height)):
         raise UserError(
             f"{name}: the mask has {mask.width} x {mask.height} pixels, the picture {width} x {height}: give one of "
@@ -156,6 +162,12 @@ def mask_for(photo: Photo, file: Path, name: str) -> Array:
     if values.all():
         raise UserError(f"{name}: no pixel of the mask is black: make black what shall stay")
     return values
+
+
+def is_blurred(file: Path) -> bool:
+    """Whether its values are not those that were drawn: a JPEG, or a WebP with a chunk of lossy pixels."""
+    head = file.read_bytes()[:HEAD]
+    return head.startswith(b"\xff\xd8") or (head[8:12] == b"WEBP" and b"VP8 " in head)
 
 
 def frame(photo: Photo, factor: int) -> Photo:
