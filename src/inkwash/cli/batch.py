@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import typer
 
 from inkwash.cli import message
-from inkwash.cli.context import Local, json_line, move_unused, save_texts
+from inkwash.cli.context import Local, file_name, json_line, move_unused, save_texts
 from inkwash.cli.record import Record, facts
 from inkwash.cli.requests import build, is_file, plan_of, ready, with_format
 from inkwash.cli.tables import NAME, Table, row_names, safe_name
@@ -131,7 +131,7 @@ def save_row(
     for result in results:
         paths = result.files | ({} if result.model is None else {f"-{result.model.name}": result.model})
         stem = f"{row.name}-{result.place + 1}" if several and result.place is not None else row.name
-        named = {f"{stem}{ending}": file for ending, file in paths.items()}
+        named = {file_name(stem, ending): file for ending, file in paths.items()}
         targets.append([record.folder / file for file in named])
         files |= named
     texts = [result.row["text"] for result in results if "text" in result.row and not result.files]

@@ -112,11 +112,15 @@ def make_writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
 
 
+def file_name(stem: str, ending: str) -> str:
+    """Of an ending like ".png" or "-mask.png", or of a name of its own like "cells-mask.png", which a dash parts."""
+    return f"{stem}-{ending}" if stem and ending[0] not in ".-" else f"{stem}{ending}"
+
+
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
     folder = out.parent if single else out
-    apart = ["-" if stem and ending[0] not in ".-" else "" for ending in result.files]
-    targets = [folder / f"{stem}{dash}{ending}" for dash, ending in zip(apart, result.files, strict=True)]
+    targets = [folder / file_name(stem, ending) for ending in result.files]
     return move_all([*result.files.values()], [out, *targets[1:]] if single and targets else targets)
 
 

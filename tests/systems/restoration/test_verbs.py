@@ -284,6 +284,15 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count(".png") == 8
 
 
+def test_rows_of_a_table_are_called_by_what_differs_and_their_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    upscaler().save(tmp_path / "model")
+    Image.fromarray(picture()).save("one.png")
+    (tmp_path / "rows.csv").write_text("pictures,seed\none.png,1\none.png,2\n")
+    assert main(["upscale", "--csv", "rows.csv", "--model", "model", "--samples", "1", "-o", "out"]) == 0
+    assert {file.name for file in (tmp_path / "out").glob("*.png")} == {"seed-1-one-x2.png", "seed-2-one-x2.png"}
+
+
 def test_one_sample_may_be_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     upscaler().save(tmp_path / "up")

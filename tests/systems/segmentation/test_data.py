@@ -180,6 +180,14 @@ def test_a_file_for_each_object(tmp_path):
         read_data(tmp_path)
 
 
+def test_masks_without_a_picture_are_said(tmp_path):
+    notes = []
+    folder(tmp_path, 4)
+    (tmp_path / "images" / "cell_3.png").rename(tmp_path / "images" / "cell_3.czi")
+    read_data(tmp_path, note=notes.append)
+    assert notes[0] == "1 masks (cell_3) have no picture that is read here, and are left out"
+
+
 def test_masks_of_cellpose(tmp_path):
     picture, labels = cells(0)
     save(picture, tmp_path / "a.png")

@@ -123,7 +123,7 @@ def read_pairs(
     if pairs:
         note(f"{len(pairs)} pictures with a file for each object")
     else:
-        pairs, lone = find_pairs(folder, files)
+        pairs, lone = find_pairs(folder, files, note)
     if lone:
         note(f"{some(lone)} have no mask, and are left out")
     if turned := [picture.name for picture, _ in pairs if orientation(picture) > 1]:
@@ -186,9 +186,9 @@ def objects_apart(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path,
     return found, lone
 
 
-def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Pictures with their masks, and the names of pictures without. UserError where there is none, and for two
-    pictures, or two masks, of one name."""
+def find_pairs(folder: Path, files: Sequence[Path], note: Note) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pictures with their masks, and the names of pictures without; masks without a picture are said. UserError where
+    there is no pair, and for two pictures, or two masks, of one name."""
     images = [file for file in files if is_picture(file)]
     stems = {stem_of(file.name) for file in images}
     masks: dict[str, Path] = {}
@@ -211,6 +211,9 @@ def find_pairs(folder: Path, files: Sequence[Path]) -> tuple[list[tuple[Path, Pa
             f"{folder}: no masks found for {len(pictures)} pictures; looked in {folders} for the names that images/ "
             f"has, for NAME{beside}.png beside NAME.png, and for JSON of COCO or labelme"
         )
+    if names := sorted(masks.keys() - pictures.keys()):
+        shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        note(f"{len(names)} masks ({shown}) have no picture that is read here, and are left out")
     return found, sorted(pictures.keys() - masks.keys())
 
 
