@@ -113,8 +113,9 @@ def make_writable(folder: Path) -> None:
 
 
 def file_name(stem: str, ending: str) -> str:
-    """Of an ending like ".png" or "-mask.png", or of a name of its own like "cells-mask.png", which a dash parts."""
-    return f"{stem}-{ending}" if stem and ending[0] not in ".-" else f"{stem}{ending}"
+    """Of an ending like ".png" or "-mask.png", or "" of a folder; or of a name of its own like "cells-mask.png",
+    which a dash parts."""
+    return f"{stem}{ending}" if not stem or ending.startswith((".", "-")) or not ending else f"{stem}-{ending}"
 
 
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:

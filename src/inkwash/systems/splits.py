@@ -60,7 +60,8 @@ def read_parts(
         if not rows or "name" not in rows[0]:
             raise UserError(f"{file}: a column 'name' is needed, and 'split' or one to group by")
         if "split" not in rows[0] and group not in rows[0]:
-            note(f"{file.name} has no column 'split', and is not followed; there are {', '.join(rows[0])}")
+            there = ", ".join(filter(None, rows[0]))
+            note(f"{file.name} has no column 'split', and is not followed; there are {there}")
             return {}, {}
         names = {stem_of(row["name"]): row for row in rows if row["name"]}
         listed = {
@@ -72,7 +73,11 @@ def read_parts(
         raise UserError(f"{file}: not a table ({error})") from None
     if strange := {part for part in listed.values() if part not in PARTS}:
         raise UserError(f"{file}: split '{min(strange)}': train, val or test is needed")
-    groups = {name: row[group] or name for name, row in names.items()} if group and group in rows[0] else {}
+    groups = (
+        {name: (row[group] or "").strip() or name for name, row in names.items()}
+        if group and group in rows[0]
+        else {}
+    )
     if lone := sorted({*stems} - names.keys()):
         note(f"{some(lone)} are not in {file.name}")
     if lone := sorted(names.keys() - {*stems}):

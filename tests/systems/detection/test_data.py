@@ -123,3 +123,11 @@ def test_classes_without_a_box_are_left_out_and_that_is_said(tmp_path):
     data = read_data(tmp_path, note=notes.append)
     assert (data.classes, data.ids) == (["cell"], [3]) and {*data.examples[0].kinds.tolist()} == {0}
     assert notes[0] == "2 classes have no box, and are left out: dog, person"
+
+
+@pytest.mark.parametrize("column", ["probability", "score"])
+def test_a_models_answers_are_no_truth(column, tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / "boxes.csv").write_text(f"image,label,xmin,ymin,xmax,ymax,{column}\na.png,cell,1,1,9,9,0.9\n")
+    with pytest.raises(UserError, match=f"boxes with a {column} are a model's answers, no truth"):
+        read_data(tmp_path)

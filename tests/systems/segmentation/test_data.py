@@ -188,6 +188,28 @@ def test_masks_without_a_picture_are_said(tmp_path):
     assert notes[0] == "1 masks (cell_3) have no picture that is read here, and are left out"
 
 
+def test_a_models_answers_are_no_truth(tmp_path):
+    picture, _ = cells(0)
+    save(picture, tmp_path / "a.png")
+    shape = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]], "score": 0.9}
+    images = [{"id": 1, "file_name": "a.png", "width": picture.shape[1], "height": picture.shape[0]}]
+    content = {"images": images, "categories": [{"id": 1, "name": "cell"}], "annotations": [shape]}
+    (tmp_path / "objects.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"objects\.json: annotations with a score are a model's answers, no truth"):
+        read_data(tmp_path)
+    del shape["score"]
+    (tmp_path / "objects.json").write_text(json.dumps(content))
+    assert len(read_data(tmp_path).examples) == 1
+
+
+def test_a_list_without_a_split_whose_row_is_longer_is_said(tmp_path):
+    notes = []
+    folder(tmp_path, 3)
+    (tmp_path / "index.csv").write_text("name,remark\ncell_0,good, but dark\n")
+    read_data(tmp_path, note=notes.append)
+    assert "index.csv has no column 'split', and is not followed; there are name, remark" in notes
+
+
 def test_masks_of_cellpose(tmp_path):
     picture, labels = cells(0)
     save(picture, tmp_path / "a.png")

@@ -197,3 +197,9 @@ def test_what_is_no_picture_is_refused(engine):
 def test_options_that_an_engine_has_none_of_are_refused(engine, options):
     with pytest.raises(UserError, match=f"^{next(iter(options))} "):
         model(engine=engine).segment(cells(0)[0], **options)
+
+
+def test_a_seed_of_numpy_is_one():
+    made = model()
+    found = [made.segment(PICTURE, samples=2, seed=seed, steps=1).mean for seed in (3, np.int64(3), np.uint64(3))]
+    assert (found[0] == found[1]).all() and (found[0] == found[2]).all()

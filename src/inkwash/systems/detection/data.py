@@ -17,6 +17,8 @@ from inkwash.systems.detection.annotations import Note, checked
 from inkwash.systems.splits import PARTS, check_group, group_of, read_list
 from inkwash.weights.files import digest
 
+SCORES = ("score", "probability")  # what only answers have
+
 
 class Example(NamedTuple):
     """A picture's file, its width and height; boxes (n, 4) float64, corners in its pixels; kinds (n,) int64, classes
@@ -51,6 +53,8 @@ def read_data(folder: Path, group: str = "", drop_bad: bool = False, note: Note 
     Classes without any box, such as those that labelImg begins with, are left out, and that is said.
     """
     found = checked(formats.read(folder, note), folder, drop_bad, note)
+    if scored := [name for name in SCORES if name in found.others]:
+        raise UserError(f"{folder}: boxes with a {scored[0]} are a model's answers, no truth: take them away")
     if not any(picture.boxes for picture in found.pictures):
         raise UserError(f"{folder}: no boxes in any of its {len(found.pictures)} pictures")
     stems = [stem_of(picture.file.name) for picture in found.pictures]

@@ -165,7 +165,7 @@ class DetectionModel(TorchModel):
         count, drawn = samples or self.config["samples"], []
         for j in range(count):
             told = progress and partial(in_all, progress, j, count)
-            drawn.append(self.sampled(features, boxes, steps, (seed + j) % 2**64, told))
+            drawn.append(self.sampled(features, boxes, steps, (int(seed) + j) % 2**64, told))
         if count == 1:
             return drawn[0]
         return [spread_over(own) for own in zip(*drawn, strict=True)]

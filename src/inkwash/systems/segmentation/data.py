@@ -227,6 +227,8 @@ def read_annotated(
     if of_coco:
         found, known = list[annotated.Annotated](), list[str]()
         for path, content in of_coco:
+            if any("score" in one for one in content["annotations"]):
+                raise UserError(f"{path}: annotations with a score are a model's answers, no truth: take it away")
             own, names = annotated.read_coco(path, content, note)
             if known and names != known:
                 raise UserError(f"{path}: other categories than {of_coco[0][0]}; make them the same")
@@ -235,6 +237,9 @@ def read_annotated(
     else:
         found = [annotated.read_labelme(path, content, note) for path, content in labelme]
         known = sorted({name for one in found for name, _ in one.objects})
+    if not listed and (told := parts_by_folder(folder, [one.path for one in found])):
+        note(parted_by_folders(told))
+        listed = {stem_of(path.name): part for path, part in told.items()}
     if classes and (strange := [name for name in classes if name not in known]):
         raise UserError(f"class '{strange[0]}' is not in the annotations; there are {', '.join(known)}")
     if classes:

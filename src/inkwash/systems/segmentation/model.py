@@ -191,7 +191,7 @@ class SegmentationModel(TorchModel):
         together = max(1, AT_ONCE // (shape[1] * shape[2]))
         batches = range(0, samples, together)
         for done, start in enumerate(batches):
-            seeds = [(seed + j) % 2**64 for j in range(start, min(start + together, samples))]
+            seeds = [(int(seed) + j) % 2**64 for j in range(start, min(start + together, samples))]
             drawn = diffusion.sample(
                 self.windowed(diffusion.static_threshold(self.denoiser)),
                 shape,
