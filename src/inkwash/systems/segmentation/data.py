@@ -227,9 +227,9 @@ def read_annotated(
     if of_coco:
         found, known = list[annotated.Annotated](), list[str]()
         for path, content in of_coco:
+            own, names = annotated.read_coco(path, content, note)
             if any("score" in one for one in content["annotations"]):
                 raise UserError(f"{path}: annotations with a score are a model's answers, no truth: take it away")
-            own, names = annotated.read_coco(path, content, note)
             if known and names != known:
                 raise UserError(f"{path}: other categories than {of_coco[0][0]}; make them the same")
             found, known = found + own, names

@@ -26,7 +26,7 @@ from inkwash.systems.torch_model import TorchModel
 from inkwash.training.tune import Problem
 
 STEPS = 100  # of the published chain
-SHIFT = 10.0  # of the schedule "shifted": see docs/vision.md for others
+SHIFT = 10.0  # of the schedule "shifted"
 AT_ONCE = 2**20  # pixels of all samples that are drawn together
 OVERLAP = 16  # pixels that two windows share at least, as the network sees them
 FLIPS = ((), (-1,), (-2,), (-2, -1))
