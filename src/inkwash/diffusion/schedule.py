@@ -148,7 +148,8 @@ def cosine(offset: float = 0.008, shift: float = 1.0) -> Formulas:
 
     Improved DDPM (Nichol & Dhariwal 2021, 2102.09672), equation 17, without its clipping of betas: alpha(1) = 0.
     shift: how many times sigma / alpha is that of the cosine alone at each t, d / 64 for pictures of d x d pixels:
-    neighbours that are alike tell each other through more noise (simple diffusion, Hoogeboom et al. 2023, 2301.11093).
+    neighbours that are alike tell each other through more noise (simple diffusion, Hoogeboom et al. 2023,
+    2301.11093).
     """
     scale = math.pi / 2 / (1 + offset)
     start = offset * scale
