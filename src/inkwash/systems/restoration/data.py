@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.picture_files import is_hidden, is_picture, stem_of
+from inkwash.codecs.picture_files import is_hidden, is_picture, opaque, stem_of
 from inkwash.errors import UserError
 from inkwash.progress import Progress, free_memory
 from inkwash.systems.restoration.degradations import TASKS, make_small
@@ -130,10 +130,8 @@ def on_white(photo: Photo) -> Array:
     """The pixels, where they are transparent laid on white."""
     if photo.alpha is None:
         return photo.pixels
-    top = np.iinfo(photo.pixels.dtype).max
-    share = photo.alpha / top if photo.pixels.ndim == 2 else photo.alpha[..., None] / top
-    laid: Array = (photo.pixels * share + top * (1 - share)).round().astype(photo.pixels.dtype)
-    return laid
+    alpha = photo.alpha if photo.pixels.ndim == 2 else photo.alpha[..., None]
+    return opaque(photo.pixels, alpha, premultiplied=False, numbers=False)
 
 
 def to_bytes(pixels: Array) -> Array:
